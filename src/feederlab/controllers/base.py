@@ -1,0 +1,188 @@
+"""The one interface behind which every controller sits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from feederlab.models.arrays import FloatArray, IntArray
+from feederlab.models.devices import Capacitors, Inverters, Storages, TapChangers
+from feederlab.models.feeder import Feeder
+from feederlab.models.objective import Objective
+from feederlab.models.plant import Wanted
+from feederlab.models.scenario import Series
+
+State = dict[str, Any]
+"""What a controller remembers between steps: plain arrays by name (previous setpoints, filters, RNG state)."""
+
+
+class Scope(Enum):
+    """How far a controller sees: its own terminals, its zone (`net.bus.zone`), or everything."""
+
+    LOCAL = "local"
+    ZONE = "zone"
+    GLOBAL = "global"
+
+
+@dataclass(frozen=True)
+class Information:
+    """What a controller sees, and whether it gets a forecast."""
+
+    scope: Scope
+    forecast: bool = False
+
+    def union(self, other: Information) -> Information:
+        """Return what a wrapper of both sees."""
+        order = [Scope.LOCAL, Scope.ZONE, Scope.GLOBAL]
+        return Information(max(self.scope, other.scope, key=order.index), self.forecast or other.forecast)
+
+    def __str__(self) -> str:
+        return self.scope.value + ("+forecast" if self.forecast else "")
+
+
+LOCAL, ZONE, GLOBAL = (Information(scope) for scope in Scope)
+
+
+class Forecast(Protocol):
+    """Returns what is expected from `time` on, `periods` steps long."""
+
+    def __call__(self, time: pd.Timestamp, periods: int) -> Series: ...
+
+
+@dataclass(frozen=True)
+class Settle:
+    """How a fast local loop settles inside one step of the simulation.
+
+    The decision f is applied repeatedly, ``q <- (1 - damping) q + damping f(v)``, with a power flow each time, until
+    the device nodes' voltages move less than `tol` (2-norm, p.u.) or `max_rounds` is reached.
+
+    start : from ``"zero"`` reactive power at every step (as P1 does), or from the ``"previous"`` setpoints.
+    """
+
+    start: str = "zero"
+    damping: float = 0.1
+    tol: float = 1e-4
+    max_rounds: int = 100
+
+
+@dataclass(frozen=True, eq=False)
+class ControlTask:
+    """What a controller may know before the run.
+
+    feeder : grid model, possibly a wrong one; None for a LOCAL controller.
+    nodes : number of nodes (the length of `Measurement.vm`).
+    band : (2, nodes) voltage band (p.u.).  zone : (nodes,) zone names.
+    step_s : step length (s).  objective : what to minimise.  voltage_penalty : price of the voltage slack, objective
+    units per p.u. of squared magnitude.
+    """
+
+    feeder: Feeder | None
+    nodes: int
+    inverters: Inverters
+    storages: Storages
+    capacitors: Capacitors
+    tap_changers: TapChangers
+    band: FloatArray
+    zone: tuple[str, ...]
+    step_s: float
+    objective: Objective = field(default_factory=Objective)
+    voltage_penalty: float = 1e3
+    forecast: Forecast | None = None
+
+    def grid(self) -> Feeder:
+        """Return the grid model.  Raises `LookupError` for a LOCAL controller, which is given none."""
+        if self.feeder is None:
+            raise LookupError("a LOCAL controller is not given the grid model; declare sees = GLOBAL to get it")
+        return self.feeder
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What a controller sees at one decision; NaN where it may not see, or a reading was lost.
+
+    time : instant of the step.  settle_round : 0 at the first decision of a step.
+    vm : (nodes,) voltage magnitude (p.u.).  load_p_mw, load_q_mvar : (nodes,) net consumption of what is not
+    controlled.  slack_vm : (p.u.).
+    p_available_mw, p_mw, q_mvar : (inverters,).  storage_p_mw, storage_q_mvar, soc : (storages,).
+    tap : (tap changers,).  step : (capacitor banks,).
+    """
+
+    time: pd.Timestamp
+    settle_round: int
+    vm: FloatArray
+    load_p_mw: FloatArray
+    load_q_mvar: FloatArray
+    slack_vm: float
+    p_available_mw: FloatArray
+    p_mw: FloatArray
+    q_mvar: FloatArray
+    storage_p_mw: FloatArray
+    storage_q_mvar: FloatArray
+    soc: FloatArray
+    tap: IntArray
+    step: IntArray
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a decision came about; failure is data.
+
+    solver, status : who answered, and with what.  rung : 0 primary, 1 looser tolerance, 2 convex fallback, 3 held.
+    iterations, solver_time_s : the solver's own report.
+    objective : value the model promises; bound : certified lower bound of objective plus voltage penalty (NaN: none).
+    cone_gap : largest relative gap of the relaxation's cones, where r > 0 (NaN: not a relaxation).
+    """
+
+    solver: str = ""
+    status: str = "ok"
+    rung: int = 0
+    iterations: int = 0
+    solver_time_s: float = 0.0
+    objective: float = np.nan
+    bound: float = np.nan
+    cone_gap: float = np.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Setpoints(Wanted):
+    """A decision: arrays as in `Wanted` (None leaves a device as it is), and how it came about."""
+
+    info: Decision = Decision()
+
+
+class Prepared(ABC):
+    """A controller made ready for one task.  Compiled problems live here; what it remembers lives in the state."""
+
+    def initial_state(self) -> State:
+        """Return the state before the first step."""
+        return {}
+
+    @abstractmethod
+    def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
+        """Decide.  Never raises because of the data it is given; returns the setpoints and the next state."""
+
+
+class Controller(ABC):
+    """A control method.  Immutable: its dataclass fields are its configuration, read from ``name:key=value,...``.
+
+    Concrete classes are final; vary them by wrapping.
+    """
+
+    @property
+    @abstractmethod
+    def sees(self) -> Information:
+        """What it may know (a class constant, or a property of a wrapper); the simulator hides the rest."""
+
+    @property
+    def settle(self) -> Settle | None:
+        """How it settles inside a step, for a method whose real counterpart is a fast local loop."""
+        return None
+
+    @abstractmethod
+    def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
+        """Compile for a task.  Raises `InputError` for what can be known to be impossible now."""

@@ -1,0 +1,216 @@
+"""`Scenario`: a feeder, its profiles, a voltage band and a step length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from feederlab.errors import InputError
+from feederlab.models.arrays import ComplexArray, FloatArray, IntArray, frozen
+from feederlab.models.devices import Elements
+from feederlab.models.feeder import Feeder
+from feederlab.models.profiles import Key, Profile
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """What happens to a feeder over a run, whoever controls it.
+
+    times : (T,).  load_mva : (T, nodes) net consumption of everything that no controller moves (MVA).
+    p_available_mw : (T, inverters) active power that the sun offers (MW).  slack_vm : (T,) (p.u.).
+    """
+
+    times: pd.DatetimeIndex
+    load_mva: ComplexArray
+    p_available_mw: FloatArray
+    slack_vm: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+@dataclass(frozen=True)
+class ProfileNoise:
+    """Noise on the profiles: ``x + sigma * std(x) * N(0, 1)`` per element, drawn from `seed`.
+
+    With `one_sided` the normal's absolute value is taken, as in the public code of MAPDN (P1), where
+    ``sigma = 0.01``.
+    """
+
+    sigma: float
+    seed: int
+    one_sided: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """A feeder over time.
+
+    band : (2, nodes) lowest and highest voltage magnitude (p.u.).
+    start, periods, step : first instant, number of steps, and their length.
+    """
+
+    name: str
+    feeder: Feeder
+    profiles: Mapping[Key, Profile]
+    band: FloatArray
+    start: pd.Timestamp
+    periods: int
+    step: pd.Timedelta
+    noise: ProfileNoise | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def build(
+        cls,
+        feeder: Feeder,
+        profiles: Mapping[Key, Profile | pd.DataFrame],
+        *,
+        name: str = "",
+        band: tuple[float, float] | None = None,
+        step: str | pd.Timedelta | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Scenario:
+        """Join a feeder with profiles over the whole span of the data.
+
+        Parameters
+        ----------
+        profiles
+            ``{(table, column): Profile or DataFrame[time x element index]}``, MW and MVAr.
+        band
+            Voltage band (p.u.) for every node; default: ``bus.min/max_vm_pu``, 0.95-1.05 where the net gives none.
+        step
+            Step length; default: that of the data.
+
+        Raises
+        ------
+        ValidationError
+            Profiles with gaps, NaN, unequal lengths, or elements that the net does not have.
+        """
+        from feederlab.models.validate import assert_valid_profiles
+
+        ready = {k: p if isinstance(p, Profile) else Profile.from_frame(p) for k, p in profiles.items()}
+        assert_valid_profiles(feeder.net, ready)
+        times = next(iter(ready.values())).times
+        native = times[1] - times[0] if len(times) > 1 else pd.Timedelta("15min")
+        scenario = cls(
+            name or feeder.name, feeder, ready, band_of(feeder, band), times[0], len(times), native, notes=notes
+        )
+        return scenario if step is None else scenario.resample(step)
+
+    @property
+    def times(self) -> pd.DatetimeIndex:
+        """(periods,) instants of the steps."""
+        return pd.date_range(self.start, periods=self.periods, freq=self.step)
+
+    @property
+    def data_span(self) -> tuple[pd.Timestamp, pd.Timestamp]:
+        """First instant covered by the data, and the first one after it."""
+        times = next(iter(self.profiles.values())).times
+        return times[0], times[-1] + (times[1] - times[0] if len(times) > 1 else self.step)
+
+    def window(self, start: str | pd.Timestamp, periods: int) -> Scenario:
+        """Return the scenario from `start` on, `periods` steps long.
+
+        Raises
+        ------
+        InputError
+            If the window does not lie inside the data.
+        """
+        first, end = self.data_span
+        begin = pd.Timestamp(start)
+        if periods < 1:
+            raise InputError(f"a window needs at least one step, not {periods}")
+        if begin < first or begin + periods * self.step > end:
+            raise InputError(
+                f"{periods} steps of {self.step} from {begin} do not lie inside the data of {self.name!r}, "
+                f"which covers {first} up to {end}"
+            )
+        return replace(self, start=begin, periods=periods)
+
+    def days(self, start: str | pd.Timestamp, days: float = 1) -> Scenario:
+        """Return `days` days from `start` on."""
+        if days <= 0:
+            raise InputError(f"the number of days must be positive, not {days}")
+        return self.window(start, max(1, round(days * pd.Timedelta(days=1) / self.step)))
+
+    def resample(self, step: str | pd.Timedelta) -> Scenario:
+        """Return the scenario with another step length over the same span; it must divide a day."""
+        try:
+            length = pd.Timedelta(step)
+        except ValueError as error:
+            raise InputError(f"step {step!r} is no duration; write e.g. 3min, 15min, 1h") from error
+        day = pd.Timedelta(days=1)
+        if length <= pd.Timedelta(0) or day % length != pd.Timedelta(0):
+            raise InputError(f"a step of {step} does not divide a day; use e.g. 1min, 3min, 5min, 15min, 1h")
+        return replace(self, step=length, periods=max(1, int(self.periods * self.step / length)))
+
+    def with_noise(self, sigma: float, seed: int, *, one_sided: bool = False) -> Scenario:
+        """Return the scenario with noisy profiles (`ProfileNoise`)."""
+        return replace(self, noise=ProfileNoise(sigma, seed, one_sided))
+
+    def with_band(self, low: float, high: float) -> Scenario:
+        """Return the scenario with another voltage band (p.u.)."""
+        return replace(self, band=band_of(self.feeder, (low, high)))
+
+    def series(self) -> Series:
+        """Sample the profiles at the scenario's steps.
+
+        Table values stand where no profile is given.  `scaling` multiplies both, as in pandapower.
+        """
+        feeder, count = self.feeder, self.periods
+        load = np.zeros((count, feeder.n_nodes), dtype=np.complex128)
+        for sign, table, elements in ((1, "load", feeder.loads), (-1, "sgen", feeder.sgens)):
+            power = self._column(table, "p_mw", elements) + 1j * self._column(table, "q_mvar", elements)
+            on = elements.node >= 0
+            _add_columns(load, elements.node[on], sign * power[:, on])
+        on = feeder.inverters.node >= 0
+        available = np.where(on, np.maximum(self._column("sgen", "p_mw", feeder.inverters), 0.0), 0.0)
+        slack = np.full(count, feeder.slack_vm)
+        if ("ext_grid", "vm_pu") in self.profiles:
+            slack = self.profiles["ext_grid", "vm_pu"].sample(self.times, self.step)[:, 0]
+        return Series(self.times, load, available, slack)
+
+    def _column(self, table: str, column: str, elements: Elements) -> FloatArray:
+        constant = elements.p_mw if column == "p_mw" else elements.q_mvar
+        values = np.repeat(constant[None, :], self.periods, axis=0)
+        profile = self.profiles.get((table, column))
+        if profile is not None:
+            position = {int(i): k for k, i in enumerate(profile.index)}
+            mine = [(k, position[int(i)]) for k, i in enumerate(elements.index) if int(i) in position]
+            if mine:
+                here, there = np.array(mine).T
+                values[:, here] = profile.sample(self.times, self.step)[:, there]
+        return self._noisy(values * elements.scaling, table, column)
+
+    def _noisy(self, values: FloatArray, table: str, column: str) -> FloatArray:
+        if self.noise is None:
+            return values
+        rng = np.random.default_rng([self.noise.seed, sum(map(ord, table + column))])
+        draw = rng.standard_normal(values.shape)
+        draw = np.abs(draw) if self.noise.one_sided else draw
+        noisy: FloatArray = values + self.noise.sigma * values.std(axis=0) * draw
+        return noisy
+
+
+def band_of(feeder: Feeder, band: tuple[float, float] | None) -> FloatArray:
+    """Return the (2, nodes) band: `band`, else the net's own limits, else 0.95-1.05."""
+    if band is not None:
+        lowest, highest = band
+        if not (0 < lowest < highest):
+            raise InputError(f"the voltage band {lowest},{highest} is empty or inverted; give LO,HI in p.u., e.g. 0.95,1.05")
+        return frozen(np.repeat([[lowest], [highest]], feeder.n_nodes, axis=1))
+    low = np.where(np.isnan(feeder.vm_min), 0.95, feeder.vm_min)
+    high = np.where(np.isnan(feeder.vm_max), 1.05, feeder.vm_max)
+    return frozen([low, high])
+
+
+def _add_columns(total: ComplexArray, node: IntArray, values: ComplexArray) -> None:
+    """Add `values` (T, n) onto the columns `node` of `total`; elements may share a node."""
+    import scipy.sparse as sp
+
+    gather = sp.csr_matrix((np.ones(len(node)), (np.arange(len(node)), node)), shape=(len(node), total.shape[1]))
+    total += values @ gather

@@ -1,0 +1,41 @@
+"""Where a result comes from: scenario, controller, configuration, versions, seed."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from feederlab.controllers.base import Controller
+from feederlab.controllers.registry import settings_of
+from feederlab.models.scenario import Scenario
+
+_PACKAGES = ("feederlab", "pandapower", "power-grid-model", "cvxpy", "clarabel", "piqp", "pyomo", "cyipopt", "numpy")
+
+
+def provenance(scenario: Scenario, controller: Controller, label: str, options: Any) -> dict[str, Any]:
+    """Return a JSON-ready record of one run."""
+    cls = type(controller)
+    return {
+        "label": label or cls.__name__,
+        "controller": f"{cls.__module__}:{cls.__qualname__}",
+        "settings": {k: _plain(v) for k, v in settings_of(controller).items()},
+        "sees": str(controller.sees),
+        "scenario": scenario.name,
+        "start": str(scenario.start),
+        "periods": scenario.periods,
+        "step_s": scenario.step.total_seconds(),
+        "options": {k: _plain(v) for k, v in asdict(options).items()},
+        "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return value
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return str(value)

@@ -1,0 +1,73 @@
+"""`Result`: one closed-loop run, as labelled arrays with provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feederlab.errors import ResultFileError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one controller did to one scenario.
+
+    data : Dataset over time, bus, branch, inverter, storage, capacitor, transformer; units in each variable's attrs.
+    timing : Dataset over time; the only part that differs between two runs of the same thing.
+    provenance : scenario, controller and its configuration, seed, versions.
+    """
+
+    data: xr.Dataset
+    timing: xr.Dataset
+    provenance: dict[str, Any]
+
+    def save(self, path: str | Path) -> Path:
+        """Write NetCDF-4, atomically: the file appears whole or not at all."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        data = self.data.assign_attrs(provenance=json.dumps(self.provenance), format=FORMAT)
+        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        os.close(handle)
+        try:
+            encoding = {name: {"zlib": True, "complevel": 1} for name, v in data.variables.items() if v.ndim > 1}
+            data.to_netcdf(scratch, engine="h5netcdf", encoding=encoding)
+            self.timing.to_netcdf(scratch, engine="h5netcdf", group="timing", mode="a")
+            os.replace(scratch, target)
+        finally:
+            Path(scratch).unlink(missing_ok=True)
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Result:
+        """Read a file that `save` wrote.
+
+        Raises
+        ------
+        ResultFileError
+            If the file is missing, truncated, or not a feederlab result.
+        """
+        import xarray as xr
+
+        if not Path(path).is_file():
+            raise ResultFileError(f"no result file at {path}")
+        try:
+            data = xr.load_dataset(path, engine="h5netcdf")
+            timing = xr.load_dataset(path, engine="h5netcdf", group="timing")
+            provenance = json.loads(data.attrs.pop("provenance"))
+            written = data.attrs.pop("format")
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ResultFileError(
+                f"{path} is truncated or no feederlab result: {error}; run the study again"
+            ) from error
+        if written != FORMAT:
+            raise ResultFileError(f"{path} has format {written}; this version reads format {FORMAT}")
+        return cls(data, timing, provenance)

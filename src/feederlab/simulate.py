@@ -1,0 +1,187 @@
+"""The closed loop: scenario x controller -> Result."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from feederlab.controllers.base import Controller, ControlTask, Measurement, Prepared, Setpoints, Settle, State
+from feederlab.controllers.information import mask, restrict_task, visible_nodes
+from feederlab.errors import InputError
+from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray
+from feederlab.models.feeder import Feeder
+from feederlab.models.objective import VOLTAGE_PENALTY, Objective
+from feederlab.models.plant import DeviceState, Plant, Wanted
+from feederlab.models.powerflow.base import Solution, engine
+from feederlab.models.scenario import Scenario, Series
+from feederlab.recorder import Recorder
+from feederlab.result import Result
+from feederlab.sensors import Sensors
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run differs from the plain closed loop.
+
+    objective : what controllers minimise and certificates measure.
+    engine : power-flow engine of the plant.
+    delay : decisions see the measurement of `delay` steps ago.
+    vm_noise : standard deviation of the voltage readings (p.u.); dropout : probability that a node's reading is lost
+    in a step (NaN).  mismatch : r and x of the grid model handed to controllers are off by up to this share.
+    record : ``"all"``, ``"float32"``, or ``"metrics"`` (no per-bus and per-branch trajectories).
+    """
+
+    objective: Objective = Objective()
+    engine: str = "auto"
+    delay: int = 0
+    vm_noise: float = 0.0
+    dropout: float = 0.0
+    mismatch: float = 0.0
+    seed: int = 0
+    record: str = "all"
+
+    def __post_init__(self) -> None:
+        if self.record not in ("all", "float32", "metrics"):
+            raise InputError(f"record must be all, float32 or metrics, not {self.record!r}")
+        if self.delay < 0 or self.vm_noise < 0 or not 0 <= self.dropout < 1 or not 0 <= self.mismatch < 1:
+            raise InputError(
+                "delay and vm_noise must not be negative, dropout and mismatch must lie in [0, 1): "
+                f"delay={self.delay}, vm_noise={self.vm_noise}, dropout={self.dropout}, mismatch={self.mismatch}"
+            )
+
+
+def simulate(
+    scenario: Scenario,
+    controller: Controller,
+    options: RunOptions | None = None,
+    *,
+    label: str = "",
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """Run one controller on one scenario.
+
+    Each step: loads and available PV take effect under the old setpoints and a power flow gives the measurement; the
+    controller decides; the plant clips each setpoint to what its device can do now, solves, and the result is kept.
+    A controller with `settle` repeats decide-and-apply inside the step.
+
+    Parameters
+    ----------
+    scenario, controller
+        What to run on what.
+    options
+        Objective, noise, delay, model mismatch, recording.
+    label
+        Name of the row in tables; the controller's class name if empty.
+    progress
+        Called with the number of steps done since the last call.
+
+    Raises
+    ------
+    InputError
+        If the controller cannot work on this scenario; nothing that happens inside the run raises.
+    """
+    options = options or RunOptions()
+    series = scenario.series()
+    task = control_task(scenario, options)
+    prepared = controller.prepare(restrict_task(controller.sees, task), seed=options.seed)
+    loop = _Loop(scenario, controller, prepared, task, options)
+    recorder = Recorder(scenario, series)
+    for t in range(len(series)):
+        loop.step(t, series, recorder)
+        if progress is not None:
+            progress(1)
+    return recorder.result(controller, label, options)
+
+
+def control_task(scenario: Scenario, options: RunOptions) -> ControlTask:
+    """Return what a GLOBAL controller may know of a scenario."""
+    feeder = scenario.feeder
+    known = feeder.with_line_errors(options.mismatch, options.seed) if options.mismatch else feeder
+    return ControlTask(
+        feeder=known, nodes=feeder.n_nodes, inverters=feeder.inverters, storages=feeder.storages,
+        capacitors=feeder.capacitors, tap_changers=feeder.tap_changers, band=scenario.band, zone=feeder.node_zone,
+        step_s=scenario.step.total_seconds(), objective=options.objective, voltage_penalty=voltage_penalty(feeder),
+    )  # fmt: skip
+
+
+def voltage_penalty(feeder: Feeder) -> float:
+    """Return the price of one p.u. of voltage slack (squared magnitude) in MW: `VOLTAGE_PENALTY` x rated power.
+
+    Rated power is the larger of the loads' and the inverters'; the price exceeds any that losses could pay, so the
+    penalised problem has the constrained one's solution wherever that exists.
+    """
+    rated = max(np.abs(feeder.loads.p_mw * feeder.loads.scaling).sum(), feeder.inverters.s_mva.sum())
+    return VOLTAGE_PENALTY * float(rated) if rated > 0 else VOLTAGE_PENALTY * feeder.base_mva
+
+
+class _Loop:
+    def __init__(
+        self, scenario: Scenario, controller: Controller, prepared: Prepared, task: ControlTask, options: RunOptions
+    ) -> None:
+        feeder = scenario.feeder
+        self.plant = Plant(feeder, engine(feeder, options.engine), scenario.step.total_seconds() / 3600)
+        self.prepared = prepared
+        self.settle: Settle | None = controller.settle
+        self.devices = DeviceState.initial(feeder)
+        self.memory: State = prepared.initial_state()
+        self.seen: BoolArray = visible_nodes(controller.sees, task)
+        self.sensors = Sensors(options.vm_noise, options.dropout, options.delay, options.seed)
+        self.watched = np.unique(feeder.inverters.node[feeder.inverters.node >= 0])
+
+    def step(self, t: int, series: Series, recorder: Recorder) -> None:
+        load, available, slack = series.load_mva[t], series.p_available_mw[t], float(series.slack_vm[t])
+        devices = self.devices
+        if self.settle is not None and self.settle.start == "zero":
+            devices = replace(devices, q_mvar=np.zeros_like(devices.q_mvar))
+        devices, _ = self.plant.apply(devices, Wanted(storage_p_mw=devices.storage_p_mw), available)
+        before = self.plant.solve(load, devices, slack)
+        self.sensors.next_step(len(before.vm))
+        rounds, clipped, settled, decided_s = 0, 0, True, 0.0
+        while True:
+            seen = self.sensors.read(_measure(series.times[t], rounds, before, load, devices, available, slack))
+            began = clock.perf_counter()
+            setpoints, self.memory = self.prepared.step(self.memory, mask(seen, self.seen))
+            decided_s += clock.perf_counter() - began
+            wanted = _damped(setpoints, devices, self.settle)
+            devices, clipped = self.plant.apply(devices, wanted, available)
+            after = self.plant.solve(load, devices, slack)
+            rounds += 1
+            if self.settle is None or not np.isfinite(after.u.real).all():
+                break
+            moved = float(np.linalg.norm(np.abs(after.u[self.watched]) - np.abs(before.u[self.watched])))
+            settled = moved < self.settle.tol
+            before = after
+            if settled or rounds >= self.settle.max_rounds:
+                break
+        recorder.keep(t, after, devices, setpoints.info, rounds, settled, clipped, decided_s)
+        self.devices = self.plant.advance(devices)
+
+
+def _measure(
+    time: Any,
+    rounds: int,
+    solved: Solution,
+    load: ComplexArray,
+    devices: DeviceState,
+    available: FloatArray,
+    slack: float,
+) -> Measurement:
+    return Measurement(
+        time=time, settle_round=rounds, vm=solved.vm, load_p_mw=load.real, load_q_mvar=load.imag, slack_vm=slack,
+        p_available_mw=available, p_mw=devices.p_mw, q_mvar=devices.q_mvar, storage_p_mw=devices.storage_p_mw,
+        storage_q_mvar=devices.storage_q_mvar, soc=devices.soc, tap=devices.tap, step=devices.step,
+    )  # fmt: skip
+
+
+def _damped(setpoints: Setpoints, devices: DeviceState, settle: Settle | None) -> Wanted:
+    """Return the setpoints, moved only part of the way in a settling loop."""
+    if settle is None:
+        return setpoints
+    share = settle.damping
+    q = setpoints.q_mvar if setpoints.q_mvar is None else (1 - share) * devices.q_mvar + share * setpoints.q_mvar
+    p = setpoints.p_mw if setpoints.p_mw is None else (1 - share) * devices.p_mw + share * setpoints.p_mw
+    return replace(setpoints, q_mvar=q, p_mw=p)
