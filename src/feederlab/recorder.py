@@ -11,6 +11,7 @@ from feederlab.models.arrays import BoolArray, FloatArray
 from feederlab.models.plant import DeviceState
 from feederlab.models.powerflow.base import Solution
 from feederlab.models.scenario import Scenario, Series
+from feederlab.models.scoring import voltage_deviation, voltage_excess
 from feederlab.result import Result
 
 _DECISION = ("rung", "iterations", "objective", "bound", "cone_gap")
@@ -74,8 +75,16 @@ class Recorder:
             ("slack_q_mvar", "MVAr"),
         ):
             variables[name] = ("time", branch[name], {"units": unit})
-        variables["voltage_deviation"] = ("time", self._deviation(options.objective.v0), {"units": "p.u.^2"})
-        variables["voltage_excess"] = ("time", self._excess(), {"units": "p.u. of squared magnitude"})
+        variables["voltage_deviation"] = (
+            "time",
+            voltage_deviation(self.u, options.objective.v0, feeder.slack),
+            {"units": "p.u.^2"},
+        )
+        variables["voltage_excess"] = (
+            "time",
+            voltage_excess(self.u, self.scenario.band, feeder.slack),
+            {"units": "p.u. of squared magnitude"},
+        )
         variables["rounds"] = ("time", self.rounds, {"units": "1"})
         variables["settled"] = ("time", self.settled, {})
         variables["clipped"] = ("time", self.clipped, {"units": "1"})
@@ -150,18 +159,3 @@ class Recorder:
         return [
             (group.reshape(-1) == k, row[:taps].astype(int), row[taps:].astype(int)) for k, row in enumerate(unique)
         ]
-
-    def _deviation(self, v0: float) -> FloatArray:
-        """Sum over all nodes but the slack of (v - v0^2)^2, v squared magnitude."""
-        square = np.abs(self.u) ** 2 - v0**2
-        square[:, self.scenario.feeder.slack] = 0.0
-        total: FloatArray = (square**2).sum(axis=1)
-        return total
-
-    def _excess(self) -> FloatArray:
-        """Sum over all nodes but the slack of what the squared magnitude lies outside the squared band."""
-        v, (low, high) = np.abs(self.u) ** 2, self.scenario.band**2
-        outside = np.maximum(v - high, 0.0) + np.maximum(low - v, 0.0)
-        outside[:, self.scenario.feeder.slack] = 0.0
-        total: FloatArray = outside.sum(axis=1)
-        return total

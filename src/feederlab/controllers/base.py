@@ -14,6 +14,7 @@ from feederlab.models.arrays import FloatArray, IntArray
 from feederlab.models.devices import Capacitors, Inverters, Storages, TapChangers
 from feederlab.models.feeder import Feeder
 from feederlab.models.objective import Objective
+from feederlab.models.operating_point import OperatingPoint
 from feederlab.models.plant import Wanted
 from feederlab.models.scenario import Series
 
@@ -126,6 +127,13 @@ class Measurement:
     soc: FloatArray
     tap: IntArray
     step: IntArray
+
+    def operating_point(self, task: ControlTask) -> OperatingPoint:
+        """Return this measurement as the data of an optimisation; needs GLOBAL information."""
+        load = self.load_p_mw + 1j * self.load_q_mvar
+        on = task.storages.node >= 0
+        np.add.at(load, task.storages.node[on], (self.storage_p_mw + 1j * self.storage_q_mvar)[on])
+        return OperatingPoint(load, self.p_available_mw, self.slack_vm, self.tap, self.step)
 
 
 @dataclass(frozen=True)

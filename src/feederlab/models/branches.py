@@ -31,7 +31,7 @@ class TwoPort:
         """Return (yff, yft, ytf, ytt), each (n,): ``i_f = yff u_f + yft u_t``, ``i_t = ytf u_f + ytt u_t``."""
         ys: ComplexArray = np.asarray(1.0 / (self.r + 1j * self.x), dtype=np.complex128)
         t = self.ratio * np.exp(1j * self.shift_rad)
-        yff = (ys + self.g_f + 1j * self.b_f) / self.ratio**2
+        yff: ComplexArray = np.asarray((ys + self.g_f + 1j * self.b_f) / self.ratio**2, dtype=np.complex128)
         ytt = ys + self.g_t + 1j * self.b_t
         return yff, -ys / np.conj(t), -ys / t, ytt
 

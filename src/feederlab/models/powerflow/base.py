@@ -65,7 +65,7 @@ class Solution:
         i_f, i_t = self.branch_currents()
         ka = feeder.base_mva / np.sqrt(3) / feeder.node_vn_kv
         at_f = np.abs(i_f) * ka[rows.from_node] / rows.i_max_f_ka
-        return 100 * np.fmax(at_f, np.abs(i_t) * ka[rows.to_node] / rows.i_max_t_ka)
+        return np.asarray(100 * np.fmax(at_f, np.abs(i_t) * ka[rows.to_node] / rows.i_max_t_ka))
 
     def slack_mva(self) -> ComplexArray:
         """Return the power drawn from the external grid, (...), MVA; the slack node's own injection is not counted."""
