@@ -1,0 +1,53 @@
+"""Write produced tables into benchmarks/README.md, between markers, atomically."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+README = Path(__file__).with_name("README.md")
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def show(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """Print a table for a person."""
+    table = Table(title=title)
+    for name in header:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def write_section(name: str, command: str, body: str) -> None:
+    """Replace the section `name` of the README (made at its end if it is not there), with command and date."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    stamp = f"`{command}`, {date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    section = f"{begin}\n{stamp}\n\n{body}\n{end}"
+    text = README.read_text() if README.exists() else "# Benchmarks\n"
+    if begin in text and end in text:
+        head, rest = text.split(begin, 1)
+        text = head + section + rest.split(end, 1)[1]
+    else:
+        text = text.rstrip("\n") + f"\n\n{section}\n"
+    handle, scratch = tempfile.mkstemp(dir=README.parent, suffix=".part")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(scratch, README)
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a duration for a table."""
+    return f"{1e3 * seconds:.3g} ms" if np.isfinite(seconds) else "-"

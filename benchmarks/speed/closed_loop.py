@@ -1,0 +1,42 @@
+"""A closed-loop step (measure, droop, apply) against the same loop on `pandapower.runpp`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandapower
+
+from benchmarks.speed.timing import Row, paired
+from feederlab.controllers.registry import create
+from feederlab.models.library import load
+from feederlab.models.scenario import Scenario
+from feederlab.simulate import simulate
+
+STEPS = 40
+
+
+def rows() -> Iterator[Row]:
+    scenario = load("mapdn33")
+    scenario = scenario.window(scenario.start, STEPS)
+    droop = create("volt_var:preset=mapdn,max_rounds=1")
+    a, b, ratio = paired(lambda: simulate(scenario, droop), lambda: by_hand(scenario), rounds=5)
+    yield Row(
+        "closed-loop step (measure, droop, apply), case33", a / STEPS, "the same loop on runpp", b / STEPS, ratio, 50
+    )
+
+
+def by_hand(scenario: Scenario) -> None:
+    """The loop as one would write it on pandapower: profiles into tables, power flow, droop, power flow."""
+    net, series = scenario.feeder.net, scenario.series()
+    inverters = scenario.feeder.inverters
+    for t in range(len(series)):
+        net.load["p_mw"] = series.load_mva[t].real[scenario.feeder.loads.node]
+        net.load["q_mvar"] = series.load_mva[t].imag[scenario.feeder.loads.node]
+        net.sgen["p_mw"] = series.p_available_mw[t]
+        net.sgen["q_mvar"] = 0.0
+        pandapower.runpp(net)
+        vm = net.res_bus.vm_pu.to_numpy()[inverters.bus]
+        room = np.sqrt(inverters.s_mva**2 - series.p_available_mw[t] ** 2)
+        net.sgen["q_mvar"] = -room * np.clip((vm - 1.0) / 0.05, -1, 1)
+        pandapower.runpp(net)
