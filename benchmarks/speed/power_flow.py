@@ -43,7 +43,7 @@ def rows() -> Iterator[Row]:
 def batch(feeder: Feeder, load: np.ndarray) -> Row:
     flow = engine(feeder)
     scale = np.random.default_rng(0).uniform(0.3, 1.0, (STEPS, feeder.n_nodes))
-    injection = -load * scale
+    injection = np.asarray(-load * scale, dtype=np.complex128)
     model, update = by_hand(feeder, injection)
 
     def theirs() -> None:
