@@ -14,7 +14,8 @@ class Sensors:
     """Voltage readings with noise and drop-outs, drawn once per step, and the delay of the whole measurement.
 
     vm_noise : standard deviation (p.u.).  dropout : probability that a node's reading is lost in a step.
-    delay : steps by which a decision lags behind; the first steps see the oldest measurement there is.
+    delay : steps by which a decision lags behind; the first steps see the oldest measurement there is.  An old step is
+    seen as its last settling round left it.
     """
 
     def __init__(self, vm_noise: float, dropout: float, delay: int, seed: int) -> None:
@@ -25,8 +26,7 @@ class Sensors:
 
     def next_step(self, nodes: int) -> None:
         """Draw this step's errors."""
-        if self._vm_noise:
-            self._error = self._rng.normal(0.0, self._vm_noise, nodes)
+        self._error = self._rng.normal(0.0, self._vm_noise, nodes) if self._vm_noise else 0.0
         if self._dropout:
             lost = self._rng.random(nodes) < self._dropout
             self._error = np.where(lost, np.nan, self._error)
@@ -41,4 +41,4 @@ class Sensors:
             self._past.append(measurement)
         else:
             self._past[-1] = measurement
-        return self._past[0]
+        return replace(self._past[0], settle_round=measurement.settle_round)

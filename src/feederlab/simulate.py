@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,7 @@ class _Loop:
         self.prepared = prepared
         self.settle: Settle | None = controller.settle
         self.devices = DeviceState.initial(feeder)
+        self.p_wanted: FloatArray | None = None  # the standing cap on active power; None: all that is available
         self.memory: State = prepared.initial_state()
         self.seen: BoolArray = visible_nodes(controller.sees, task)
         self.sensors = Sensors(options.vm_noise, options.dropout, options.delay, options.seed)
@@ -134,10 +135,10 @@ class _Loop:
 
     def step(self, t: int, series: Series, recorder: Recorder) -> None:
         load, available, slack = series.load_mva[t], series.p_available_mw[t], float(series.slack_vm[t])
-        devices = self.devices
+        standing = Wanted(p_mw=self.p_wanted)
         if self.settle is not None and self.settle.start == "zero":
-            devices = replace(devices, q_mvar=np.zeros_like(devices.q_mvar))
-        devices, _ = self.plant.apply(devices, Wanted(storage_p_mw=devices.storage_p_mw), available)
+            standing = Wanted(q_mvar=np.zeros(len(available)))
+        devices, _ = self.plant.apply(self.devices, standing, available)
         before = self.plant.solve(load, devices, slack)
         self.sensors.next_step(len(before.vm))
         rounds, clipped, settled, decided_s = 0, 0, True, 0.0
@@ -150,15 +151,15 @@ class _Loop:
             devices, clipped = self.plant.apply(devices, wanted, available)
             after = self.plant.solve(load, devices, slack)
             rounds += 1
-            if self.settle is None or not np.isfinite(after.u.real).all():
+            if self.settle is None:
                 break
             moved = float(np.linalg.norm(np.abs(after.u[self.watched]) - np.abs(before.u[self.watched])))
             settled = moved < self.settle.tol
             before = after
-            if settled or rounds >= self.settle.max_rounds:
+            if settled or rounds >= self.settle.max_rounds or not np.isfinite(moved):
                 break
         recorder.keep(t, after, devices, setpoints.info, rounds, settled, clipped, decided_s)
-        self.devices = self.plant.advance(devices)
+        self.devices, self.p_wanted = self.plant.advance(devices), wanted.p_mw
 
 
 def _measure(
@@ -182,6 +183,6 @@ def _damped(setpoints: Setpoints, devices: DeviceState, settle: Settle | None) -
     if settle is None:
         return setpoints
     share = settle.damping
-    q = setpoints.q_mvar if setpoints.q_mvar is None else (1 - share) * devices.q_mvar + share * setpoints.q_mvar
-    p = setpoints.p_mw if setpoints.p_mw is None else (1 - share) * devices.p_mw + share * setpoints.p_mw
-    return replace(setpoints, q_mvar=q, p_mw=p)
+    q = None if setpoints.q_mvar is None else (1 - share) * devices.q_mvar + share * setpoints.q_mvar
+    p = None if setpoints.p_mw is None else (1 - share) * devices.p_mw + share * setpoints.p_mw
+    return Wanted(q, p, setpoints.storage_p_mw, setpoints.storage_q_mvar, setpoints.tap, setpoints.step)

@@ -71,8 +71,9 @@ class Plant:
         clipped and leaves its device as it was.
         """
         inverters, clipped = self.feeder.inverters, 0
-        p_want = p_available_mw if wanted.p_mw is None else _finite(wanted.p_mw, p_available_mw)
-        p = np.minimum(np.clip(p_want, 0.0, p_available_mw), inverters.s_mva)
+        p = np.minimum(p_available_mw, inverters.s_mva)
+        if wanted.p_mw is not None:
+            p = np.minimum(np.maximum(_finite(wanted.p_mw, p), 0.0), p)
         q_want = state.q_mvar if wanted.q_mvar is None else _finite(wanted.q_mvar, state.q_mvar)
         room = np.sqrt(np.maximum(inverters.s_mva**2 - p**2, 0.0))
         q = np.minimum(np.maximum(q_want, -room), room)
@@ -80,7 +81,9 @@ class Plant:
             clipped += _differs(q, wanted.q_mvar)
         if wanted.p_mw is not None:
             clipped += _differs(p, wanted.p_mw)
-        state = replace(state, p_mw=p, q_mvar=q)
+        state = DeviceState(
+            p, q, state.storage_p_mw, state.storage_q_mvar, state.soc, state.tap, state.step
+        )  # spelt out: `replace` costs ten times as much, and this runs in every settling round
         if len(self.feeder.storages):
             state, refused = self._apply_storage(state, wanted)
             clipped += refused
@@ -97,13 +100,16 @@ class Plant:
 
     def _apply_storage(self, state: DeviceState, wanted: Wanted) -> tuple[DeviceState, int]:
         units = self.feeder.storages
-        p_want = np.zeros(len(units)) if wanted.storage_p_mw is None else _finite(wanted.storage_p_mw, 0.0)
+        p_want, q_want = state.storage_p_mw, state.storage_q_mvar
+        if wanted.storage_p_mw is not None:
+            p_want = _finite(wanted.storage_p_mw, p_want)
+        if wanted.storage_q_mvar is not None:
+            q_want = _finite(wanted.storage_q_mvar, q_want)
         stored = state.soc * units.e_max_mwh
         charge = np.maximum(units.e_max_mwh - stored, 0.0) / (units.efficiency * self.step_h)
         discharge = np.maximum(stored - units.e_min_mwh, 0.0) * units.efficiency / self.step_h
         p = np.clip(p_want, np.maximum(units.p_min_mw, -discharge), np.minimum(units.p_max_mw, charge))
         p = np.clip(p, -units.s_mva, units.s_mva)
-        q_want = np.zeros(len(units)) if wanted.storage_q_mvar is None else _finite(wanted.storage_q_mvar, 0.0)
         room = np.sqrt(np.maximum(units.s_mva**2 - p**2, 0.0))
         q = np.clip(q_want, -room, room)
         clipped = 0 if wanted.storage_p_mw is None else _differs(p, wanted.storage_p_mw)

@@ -33,6 +33,7 @@ class GridModelFlow(PowerFlow):
     def __init__(self, feeder: Feeder) -> None:
         super().__init__(feeder)
         self._model = lru_cache(maxsize=64)(self._build)
+        self._fixed_mva = feeder.node_fixed * feeder.base_mva
 
     def solve(
         self,
@@ -43,9 +44,8 @@ class GridModelFlow(PowerFlow):
         slack_vm: float | None = None,
     ) -> Solution:
         compiled = self._model(_key(taps), _key(steps))
-        feeder = self.feeder
-        vm = feeder.slack_vm if slack_vm is None else slack_vm
-        return compiled.solution(compiled.run_one(injection_mva + feeder.node_fixed * feeder.base_mva, vm))
+        vm = self.feeder.slack_vm if slack_vm is None else slack_vm
+        return compiled.solution(compiled.run_one(injection_mva + self._fixed_mva, vm))
 
     def solve_batch(
         self,
@@ -56,9 +56,8 @@ class GridModelFlow(PowerFlow):
         slack_vm: FloatArray | float | None = None,
     ) -> Solution:
         compiled = self._model(_key(taps), _key(steps))
-        feeder = self.feeder
-        vm = np.broadcast_to(feeder.slack_vm if slack_vm is None else slack_vm, len(injection_mva))
-        return compiled.solution(compiled.run_many(injection_mva + feeder.node_fixed * feeder.base_mva, vm))
+        vm = np.broadcast_to(self.feeder.slack_vm if slack_vm is None else slack_vm, len(injection_mva))
+        return compiled.solution(compiled.run_many(injection_mva + self._fixed_mva, vm))
 
     def _build(self, taps: tuple[int, ...] | None, steps: tuple[int, ...] | None) -> _Compiled:
         two_port = self.feeder.two_port(None if taps is None else np.array(taps))
@@ -66,7 +65,7 @@ class GridModelFlow(PowerFlow):
 
 
 def _key(values: IntArray | None) -> tuple[int, ...] | None:
-    return None if values is None or not len(values) else tuple(int(v) for v in values)
+    return None if values is None or not len(values) else tuple(values.tolist())
 
 
 class _Compiled:
@@ -108,13 +107,15 @@ class _Compiled:
         self._load["id"] = self.inputs[ComponentType.sym_load]["id"]
         self._source = initialize_array(DatasetType.update, ComponentType.source, 1)
         self._source["id"] = self.inputs[ComponentType.source]["id"]
+        self._p_w, self._q_var = self._load["p_specified"], self._load["q_specified"]  # views
+        self._u_ref = self._source["u_ref"]
         self._update = {ComponentType.sym_load: self._load, ComponentType.source: self._source}
-        self._output: Any = {ComponentType.node: ["u_pu", "u_angle"]}
+        self._output = [ComponentType.node]  # whole rows: picking columns costs the wrapper more than it saves
 
     def run_one(self, injection_mva: ComplexArray, slack_vm: float) -> ComplexArray:
-        self._load["p_specified"] = injection_mva.real * -1e6
-        self._load["q_specified"] = injection_mva.imag * -1e6
-        self._source["u_ref"] = slack_vm
+        np.multiply(injection_mva.real, -1e6, out=self._p_w)
+        np.multiply(injection_mva.imag, -1e6, out=self._q_var)
+        self._u_ref[0] = slack_vm
         self.model.update(update_data=self._update)
         return self._calculate(None, self.feeder.n_nodes)
 
