@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +51,14 @@ class QuadraticProgram:
     x0: FloatArray
     variables: dict[str, IntArray]
     rows: dict[str, IntArray]
+
+    def bounded(
+        self, *, low: FloatArray, high: FloatArray, row_low: FloatArray, row_high: FloatArray
+    ) -> QuadraticProgram:
+        """Return the program with other bounds and right-hand sides; the derivatives are worked out only once."""
+        other = replace(self, low=low, high=high, row_low=row_low, row_high=row_high)
+        other.__dict__["derivatives"] = self.derivatives
+        return other
 
     @property
     def shape(self) -> tuple[int, int]:
