@@ -5,18 +5,17 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from feederlab.controllers.base import Controller, ControlTask, Measurement, Prepared, Setpoints, Settle, State
 from feederlab.controllers.information import mask, restrict_task, visible_nodes
 from feederlab.errors import InputError
-from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray
+from feederlab.models.arrays import BoolArray, FloatArray
 from feederlab.models.feeder import Feeder
 from feederlab.models.objective import VOLTAGE_PENALTY, Objective
 from feederlab.models.plant import DeviceState, Plant, Wanted
-from feederlab.models.powerflow.base import Solution, engine
+from feederlab.models.powerflow.base import engine
 from feederlab.models.scenario import Scenario, Series
 from feederlab.recorder import Recorder
 from feederlab.result import Result
@@ -94,7 +93,7 @@ def simulate(
         loop.step(t, series, recorder)
         if progress is not None:
             progress(1)
-    return recorder.result(controller, label, options)
+    return recorder.result(controller, label, options, task.voltage_penalty)
 
 
 def control_task(scenario: Scenario, options: RunOptions) -> ControlTask:
@@ -126,6 +125,7 @@ class _Loop:
         self.plant = Plant(feeder, engine(feeder, options.engine), scenario.step.total_seconds() / 3600)
         self.prepared = prepared
         self.settle: Settle | None = controller.settle
+        self.max_rounds = 1 if self.settle is None else self.settle.rounds(scenario.step.total_seconds())
         self.devices = DeviceState.initial(feeder)
         self.p_wanted: FloatArray | None = None  # the standing cap on active power; None: all that is available
         self.memory: State = prepared.initial_state()
@@ -143,7 +143,7 @@ class _Loop:
         self.sensors.next_step(len(before.vm))
         rounds, clipped, settled, decided_s = 0, 0, True, 0.0
         while True:
-            seen = self.sensors.read(_measure(series.times[t], rounds, before, load, devices, available, slack))
+            seen = self.sensors.read(Measurement.take(series.times[t], rounds, before, load, devices, available, slack))
             began = clock.perf_counter()
             setpoints, self.memory = self.prepared.step(self.memory, mask(seen, self.seen))
             decided_s += clock.perf_counter() - began
@@ -156,26 +156,10 @@ class _Loop:
             moved = float(np.linalg.norm(np.abs(after.u[self.watched]) - np.abs(before.u[self.watched])))
             settled = moved < self.settle.tol
             before = after
-            if settled or rounds >= self.settle.max_rounds or not np.isfinite(moved):
+            if settled or rounds >= self.max_rounds or not np.isfinite(moved):
                 break
         recorder.keep(t, after, devices, setpoints.info, rounds, settled, clipped, decided_s)
         self.devices, self.p_wanted = self.plant.advance(devices), wanted.p_mw
-
-
-def _measure(
-    time: Any,
-    rounds: int,
-    solved: Solution,
-    load: ComplexArray,
-    devices: DeviceState,
-    available: FloatArray,
-    slack: float,
-) -> Measurement:
-    return Measurement(
-        time=time, settle_round=rounds, vm=solved.vm, load_p_mw=load.real, load_q_mvar=load.imag, slack_vm=slack,
-        p_available_mw=available, p_mw=devices.p_mw, q_mvar=devices.q_mvar, storage_p_mw=devices.storage_p_mw,
-        storage_q_mvar=devices.storage_q_mvar, soc=devices.soc, tap=devices.tap, step=devices.step,
-    )  # fmt: skip
 
 
 def _damped(setpoints: Setpoints, devices: DeviceState, settle: Settle | None) -> Wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,12 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from feederlab.models.arrays import FloatArray, IntArray
+from feederlab.errors import InputError, UnknownNameError
+from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
 from feederlab.models.devices import Capacitors, Inverters, Storages, TapChangers
 from feederlab.models.feeder import Feeder
 from feederlab.models.objective import Objective
 from feederlab.models.operating_point import OperatingPoint
-from feederlab.models.plant import Wanted
+from feederlab.models.plant import DeviceState, Wanted
+from feederlab.models.powerflow.base import Solution
 from feederlab.models.scenario import Series
 
 State = dict[str, Any]
@@ -62,13 +65,36 @@ class Settle:
     The decision f is applied repeatedly, ``q <- (1 - damping) q + damping f(v)``, with a power flow each time, until
     the device nodes' voltages move less than `tol` (2-norm, p.u.) or `max_rounds` is reached.
 
-    start : from ``"zero"`` reactive power at every step (as P1 does), or from the ``"previous"`` setpoints.
+    start : from ``"zero"`` reactive power and all available active power at every step (as P1 does), or from the
+    ``"previous"`` setpoints.
+    response_s : 90 % time of the devices' first-order response (s).  A round then lasts ``-tau ln(1 - damping)`` with
+    tau = response_s / ln 10, and there are no more rounds than the step has time for.  0: rounds take no time.
+
+    The loop settles if ``damping (1 + rho) < 2``, rho being the spectral radius of the product of the decision's slope
+    and the grid's sensitivity.
     """
 
     start: str = "zero"
     damping: float = 0.1
     tol: float = 1e-4
     max_rounds: int = 100
+    response_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.start not in ("zero", "previous"):
+            raise UnknownNameError("start of a settling loop", self.start, ["zero", "previous"])
+        if not 0 < self.damping <= 1 or not self.tol > 0 or self.max_rounds < 1 or not self.response_s >= 0:
+            raise InputError(
+                "a settling loop needs 0 < damping <= 1, tol > 0, max_rounds >= 1 and response_s >= 0, not "
+                f"damping={self.damping}, tol={self.tol}, max_rounds={self.max_rounds}, response_s={self.response_s}"
+            )
+
+    def rounds(self, step_s: float) -> int:
+        """Return the most rounds that a step of `step_s` seconds allows."""
+        if self.response_s == 0 or self.damping == 1:
+            return self.max_rounds
+        round_s = -self.response_s / math.log(10) * math.log1p(-self.damping)
+        return min(max(int(step_s / round_s), 1), self.max_rounds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +153,25 @@ class Measurement:
     soc: FloatArray
     tap: IntArray
     step: IntArray
+
+    @classmethod
+    def take(
+        cls,
+        time: pd.Timestamp,
+        settle_round: int,
+        solved: Solution,
+        load_mva: ComplexArray,
+        devices: DeviceState,
+        p_available_mw: FloatArray,
+        slack_vm: float,
+    ) -> Measurement:
+        """Return what perfect meters read everywhere: a solved grid, its loads (nodes,), and its devices."""
+        return cls(
+            time=time, settle_round=settle_round, vm=solved.vm, load_p_mw=load_mva.real, load_q_mvar=load_mva.imag,
+            slack_vm=slack_vm, p_available_mw=p_available_mw, p_mw=devices.p_mw, q_mvar=devices.q_mvar,
+            storage_p_mw=devices.storage_p_mw, storage_q_mvar=devices.storage_q_mvar, soc=devices.soc,
+            tap=devices.tap, step=devices.step,
+        )  # fmt: skip
 
     def operating_point(self, task: ControlTask) -> OperatingPoint:
         """Return this measurement as the data of an optimisation; needs GLOBAL information."""

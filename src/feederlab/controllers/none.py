@@ -7,7 +7,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from feederlab.controllers.base import LOCAL, Controller, ControlTask, Information, Measurement, Prepared, Setpoints, State
+from feederlab.controllers.base import (
+    LOCAL,
+    Controller,
+    ControlTask,
+    Information,
+    Measurement,
+    Prepared,
+    Setpoints,
+    State,
+)
 
 
 @dataclass(frozen=True)
