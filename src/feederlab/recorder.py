@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from feederlab.controllers.base import Controller, Decision
+from feederlab.metrics import per_step
 from feederlab.models.arrays import BoolArray, FloatArray
+from feederlab.models.objective import Objective
 from feederlab.models.plant import DeviceState
 from feederlab.models.powerflow.base import Solution
 from feederlab.models.scenario import Scenario, Series
-from feederlab.models.scoring import voltage_deviation, voltage_excess
+from feederlab.models.scoring import objective_value, voltage_deviation, voltage_excess
 from feederlab.result import Result
 
 _DECISION = ("rung", "iterations", "objective", "bound", "cone_gap")
@@ -48,53 +50,18 @@ class Recorder:
         self.decisions.append(decision)
         self.rounds[t], self.settled[t], self.clipped[t], self.decision_s[t] = rounds, settled, clipped, decision_s
 
-    def result(self, controller: Controller, label: str, options: Any) -> Result:
-        """Return the run."""
+    def result(self, controller: Controller, label: str, options: Any, voltage_penalty: float) -> Result:
+        """Return the run.
+
+        voltage_penalty : price of the voltage slack, objective units per p.u. of squared magnitude.
+        """
         import xarray as xr
 
         from feederlab.provenance import provenance
 
         feeder, times = self.scenario.feeder, self.series.times
-        branch = self._branches()
-        per_device = {
-            "q_mvar": ("inverter", "MVAr", "q_mvar"), "p_mw": ("inverter", "MW", "p_mw"),
-            "storage_p_mw": ("storage", "MW", "storage_p_mw"), "storage_q_mvar": ("storage", "MVAr", "storage_q_mvar"),
-            "soc": ("storage", "1", "soc"), "tap": ("transformer", "1", "tap"), "step": ("capacitor", "1", "step"),
-        }  # fmt: skip
-        variables: dict[str, Any] = {
-            name: (("time", dim), np.array([getattr(d, attribute) for d in self.devices]), {"units": unit})
-            for name, (dim, unit, attribute) in per_device.items()
-        }
-        variables["p_available_mw"] = (("time", "inverter"), self.series.p_available_mw, {"units": "MW"})
-        variables["vm_pu"] = (("time", "bus"), feeder.to_buses(np.abs(self.u)), {"units": "p.u."})
-        variables["loading_percent"] = (("time", "branch"), branch["loading"], {"units": "%"})
-        for name, unit in (
-            ("losses_mw", "MW"),
-            ("line_losses_mw", "MW"),
-            ("slack_p_mw", "MW"),
-            ("slack_q_mvar", "MVAr"),
-        ):
-            variables[name] = ("time", branch[name], {"units": unit})
-        variables["voltage_deviation"] = (
-            "time",
-            voltage_deviation(self.u, options.objective.v0, feeder.slack),
-            {"units": "p.u.^2"},
-        )
-        variables["voltage_excess"] = (
-            "time",
-            voltage_excess(self.u, self.scenario.band, feeder.slack),
-            {"units": "p.u. of squared magnitude"},
-        )
-        variables["rounds"] = ("time", self.rounds, {"units": "1"})
-        variables["settled"] = ("time", self.settled, {})
-        variables["clipped"] = ("time", self.clipped, {"units": "1"})
-        variables["converged"] = ("time", np.isfinite(self.u.real).all(axis=1), {})
-        for name in _DECISION:
-            variables[name] = ("time", np.array([getattr(d, name) for d in self.decisions]), {})
-        variables["status"] = ("time", np.array([d.status for d in self.decisions], dtype=str), {})
-        variables["solver"] = ("time", np.array([d.solver for d in self.decisions], dtype=str), {})
-        coords = self._coords(times, feeder)
-        data = xr.Dataset(variables, coords=coords)
+        variables = self._devices() | self._grid(options.objective, voltage_penalty) | self._decisions()
+        data = xr.Dataset(variables, coords=self._coords(times, feeder))
         if options.record == "metrics":
             data = data.drop_dims(["bus", "branch"])
         if options.record == "float32":
@@ -110,6 +77,57 @@ class Recorder:
         )
         return Result(data, timing, provenance(self.scenario, controller, label, options))
 
+    def _devices(self) -> dict[str, Any]:
+        """Return what every device did."""
+        of = {
+            "q_mvar": ("inverter", "MVAr"), "p_mw": ("inverter", "MW"), "storage_p_mw": ("storage", "MW"),
+            "storage_q_mvar": ("storage", "MVAr"), "soc": ("storage", "1"), "tap": ("transformer", "1"),
+            "step": ("capacitor", "1"),
+        }  # fmt: skip
+        variables: dict[str, Any] = {
+            name: (("time", dim), np.array([getattr(d, name) for d in self.devices]), {"units": unit})
+            for name, (dim, unit) in of.items()
+        }
+        return variables | {"p_available_mw": (("time", "inverter"), self.series.p_available_mw, {"units": "MW"})}
+
+    def _grid(self, objective: Objective, voltage_penalty: float) -> dict[str, Any]:
+        """Return what the grid did, and what it costs."""
+        feeder, slack = self.scenario.feeder, self.scenario.feeder.slack
+        branch = self._branches(objective)
+        vm, band = feeder.to_buses(np.abs(self.u)), feeder.to_buses(self.scenario.band)
+        excess = voltage_excess(self.u, self.scenario.band, slack)
+        is_line = np.array([element == "line" for element in feeder.branches.element], dtype=bool)
+        variables: dict[str, Any] = {
+            "vm_pu": (("time", "bus"), vm, {"units": "p.u."}),
+            "loading_percent": (("time", "branch"), branch["loading"], {"units": "%"}),
+            "losses_mw": ("time", branch["losses_mw"], {"units": "MW"}),
+            "line_losses_mw": ("time", branch["line_losses_mw"], {"units": "MW"}),
+            "slack_p_mw": ("time", branch["slack_p_mw"], {"units": "MW"}),
+            "slack_q_mvar": ("time", branch["slack_q_mvar"], {"units": "MVAr"}),
+            "voltage_deviation": ("time", voltage_deviation(self.u, objective.v0, slack), {"units": "p.u.^2"}),
+            "voltage_excess": ("time", excess, {"units": "p.u. of squared magnitude"}),
+            "realised": ("time", branch["realised"], {"long_name": f"realised objective: {objective}"}),
+            "penalty": ("time", voltage_penalty * excess, {"long_name": "price of the voltage excess"}),
+            "converged": ("time", np.isfinite(self.u.real).all(axis=1), {}),
+        }
+        units = {"percent": "%", "share": "1", "pu": "p.u."}
+        for name, values in per_step(vm, band, branch["loading"], is_line).items():
+            variables[name] = ("time", values, {"units": units[name.rsplit("_", 1)[1]]})
+        return variables
+
+    def _decisions(self) -> dict[str, Any]:
+        """Return how the decisions came about; objective and bound are the controller's own claims."""
+        variables: dict[str, Any] = {
+            "rounds": ("time", self.rounds, {"units": "1"}),
+            "settled": ("time", self.settled, {}),
+            "clipped": ("time", self.clipped, {"units": "1"}),
+            "status": ("time", np.array([d.status for d in self.decisions], dtype=str), {}),
+            "solver": ("time", np.array([d.solver for d in self.decisions], dtype=str), {}),
+        }
+        for name in _DECISION:
+            variables[name] = ("time", np.array([getattr(d, name) for d in self.decisions]), {})
+        return variables
+
     def _coords(self, times: Any, feeder: Any) -> dict[str, Any]:
         band = self.scenario.band
         return {
@@ -120,26 +138,32 @@ class Recorder:
             "transformer": feeder.tap_changers.index,
             "capacitor": feeder.capacitors.index,
             "branch": np.array([feeder.branches.name(k) for k in range(len(feeder.branches))], dtype=str),
+            "branch_element": ("branch", np.array(feeder.branches.element, dtype=str)),
             "vm_low": ("bus", feeder.to_buses(band[0])),
             "vm_high": ("bus", feeder.to_buses(band[1])),
             "inverter_bus": ("inverter", feeder.inverters.bus),
             "inverter_s_mva": ("inverter", feeder.inverters.s_mva),
         }
 
-    def _branches(self) -> dict[str, FloatArray]:
-        """Branch quantities, computed for all steps that share taps and steps at once."""
+    def _branches(self, objective: Objective) -> dict[str, FloatArray]:
+        """Branch quantities and the objective, computed for all steps that share taps and steps at once."""
         feeder, count = self.scenario.feeder, len(self.u)
-        names = ("losses_mw", "line_losses_mw", "slack_p_mw", "slack_q_mvar")
+        names = ("losses_mw", "line_losses_mw", "slack_p_mw", "slack_q_mvar", "realised")
         out = {name: np.full(count, np.nan) for name in names}
         out["loading"] = np.full((count, len(feeder.branches)), np.nan)
-        is_line = np.array([element == "line" for element in feeder.branches.element])
+        is_line = np.array([element == "line" for element in feeder.branches.element], dtype=bool)
         own = self._slack_own_mva()
+        p, q = (np.array([getattr(d, name) for d in self.devices]) for name in ("p_mw", "q_mvar"))
         for rows, taps, steps in self._same_switching():
             solved = Solution(feeder, self.u[rows], feeder.two_port(taps), feeder.shunt(steps))
             losses, slack = solved.branch_losses_mw(), solved.slack_mva() + own[rows]
             out["losses_mw"][rows], out["line_losses_mw"][rows] = losses.sum(axis=1), losses[:, is_line].sum(axis=1)
             out["slack_p_mw"][rows], out["slack_q_mvar"][rows] = slack.real, slack.imag
             out["loading"][rows] = solved.loading_percent()
+            out["realised"][rows] = objective_value(
+                objective, solved, slack_load_mw=own[rows].real, p_available_mw=self.series.p_available_mw[rows],
+                p_mw=p[rows], q_mvar=q[rows],
+            )  # fmt: skip
         return out
 
     def _slack_own_mva(self) -> Any:

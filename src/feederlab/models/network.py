@@ -18,6 +18,7 @@ from feederlab.models.branches import Branches, TwoPort
 _BUS_TYPE, _PD, _QD, _GS, _BS, _BASE_KV = 1, 2, 3, 4, 5, 9
 _F_BUS, _T_BUS, _R, _X, _B, _TAP, _SHIFT = 0, 1, 2, 3, 4, 8, 9
 _REF, _PV = 3, 2
+_NO_LIMIT_KA = 9999.0  # pandapower's MATPOWER converter writes 99999 kA where a case gives no rating
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +193,8 @@ def _tables(net: Any) -> Iterator[tuple[str, int, Any, Any, Any]]:
     """Yield (table, first row, pandapower indices, current limit at the from and to end in kA)."""
     for table, (start, end) in net._pd2ppc_lookups["branch"].items():
         if table == "line":
-            limit = (net.line.max_i_ka * net.line.df * net.line.parallel).to_numpy()
+            rated = net.line.max_i_ka.where(net.line.max_i_ka < _NO_LIMIT_KA)
+            limit = (rated * net.line.df * net.line.parallel).to_numpy(dtype=float)
             yield table, start, net.line.index, limit, limit
         elif table == "trafo":
             t = net.trafo
