@@ -9,7 +9,7 @@ from feederlab.models.arrays import FloatArray, IntArray
 
 @dataclass(frozen=True, eq=False)
 class Elements:
-    """Loads, or static generators that nothing controls.
+    """Loads, or static generators and storage that nothing controls.
 
     index, node : (n,) pandapower index; electrical node (-1: out of service or unsupplied).
     p_mw, q_mvar : (n,) table values, in the table's own sign.

@@ -14,6 +14,7 @@ from feederlab.models.devices import Capacitors, Elements, Inverters, Storages, 
 from feederlab.models.network import convert, fuse_zero_impedance, skeleton, tap_positions
 from feederlab.models.read_devices import (
     read_capacitors,
+    read_fixed_storages,
     read_inverters,
     read_loads,
     read_sgens,
@@ -58,6 +59,7 @@ class Feeder:
     branches: Branches
     loads: Elements
     sgens: Elements
+    fixed_storages: Elements
     inverters: Inverters
     storages: Storages
     capacitors: Capacitors
@@ -115,6 +117,7 @@ class Feeder:
             branches=core.branches,
             loads=read_loads(net, lookup),
             sgens=read_sgens(net, lookup),
+            fixed_storages=read_fixed_storages(net, lookup),
             inverters=read_inverters(net, lookup),
             storages=read_storages(net, lookup),
             capacitors=read_capacitors(net, lookup),

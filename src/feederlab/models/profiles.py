@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from feederlab.errors import InputError
 from feederlab.models.arrays import FloatArray, IntArray, frozen
 
 Key = tuple[str, str]  # (pandapower table, column), e.g. ("load", "p_mw")
@@ -30,8 +31,15 @@ class Profile:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Profile:
-        """Take a DataFrame [time x element index], the interchange format."""
+        """Take a DataFrame [time x element index], the interchange format.
+
+        Raises
+        ------
+        InputError
+            If the rows are no times, the columns no element indices, or a value is no number.
+        """
         n = frame.shape[1]
+        _check_frame(frame)
         return cls(
             times=pd.DatetimeIndex(frame.index),
             shapes=frozen(frame.to_numpy(dtype=float)),
@@ -75,3 +83,20 @@ class Profile:
             sampled = shapes[before] * (1 - weight) + shapes[after] * weight
         picked: FloatArray = sampled[:, self.pick] * self.scale
         return picked
+
+
+def _check_frame(frame: pd.DataFrame) -> None:
+    if not isinstance(frame.index, pd.DatetimeIndex):
+        raise InputError(
+            f"the rows of a profile must be times (a DatetimeIndex), not {frame.index.dtype}: "
+            "set_index(pandas.date_range(start, periods=len(frame), freq='15min'))"
+        )
+    for position, label in enumerate(frame.columns):
+        if not str(label).lstrip("-").isdecimal():
+            raise InputError(f"the columns of a profile must be element indices, not {label!r}")
+        values = frame.iloc[:, position]
+        if values.dtype.kind not in "fiub":
+            wrong = pd.to_numeric(values, errors="coerce").isna() & values.notna()
+            if wrong.any():
+                time = values.index[wrong][0]
+                raise InputError(f"the profile of element {label} is {values[wrong].iloc[0]!r} at {time}, not a number")

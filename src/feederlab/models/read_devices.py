@@ -31,9 +31,14 @@ def read_inverters(net: Any, lookup: dict[int, int]) -> Inverters:
     return Inverters(**_common(table, lookup), s_mva=_column(table, "sn_mva", np.nan), bus=frozen(table.bus, np.int64))
 
 
+def read_fixed_storages(net: Any, lookup: dict[int, int]) -> Elements:
+    """Return the storage units that nothing controls (`controllable` is False): they follow their table or profile."""
+    return Elements(**_common(net.storage[~_controllable(net.storage, default=True)], lookup))
+
+
 def read_storages(net: Any, lookup: dict[int, int]) -> Storages:
-    """Return the storage units in service."""
-    table = net.storage[net.storage.in_service.astype(bool)]
+    """Return the storage units in service, unless marked as not controllable."""
+    table = net.storage[net.storage.in_service.astype(bool) & _controllable(net.storage, default=True)]
     s = _column(table, "sn_mva", np.nan)
     p_max = _column(table, "max_p_mw", np.nan)
     rated = np.where(np.isnan(s), np.where(np.isnan(p_max), 0.0, p_max), s)
@@ -90,10 +95,10 @@ def read_tap_changers(net: Any, branches: Branches) -> TapChangers:
     )
 
 
-def _controllable(table: pd.DataFrame) -> pd.Series:
+def _controllable(table: pd.DataFrame, *, default: bool = False) -> pd.Series:
     if "controllable" not in table:
-        return pd.Series(False, index=table.index)
-    marked: pd.Series = table.controllable.map(lambda value: bool(value) if pd.notna(value) else False).astype(bool)
+        return pd.Series(default, index=table.index)
+    marked: pd.Series = table.controllable.map(lambda value: bool(value) if pd.notna(value) else default).astype(bool)
     return marked
 
 

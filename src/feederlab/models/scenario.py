@@ -163,7 +163,9 @@ class Scenario:
         """
         feeder, count = self.feeder, self.periods
         load = np.zeros((count, feeder.n_nodes), dtype=np.complex128)
-        for sign, table, elements in ((1, "load", feeder.loads), (-1, "sgen", feeder.sgens)):
+        for sign, table, elements in (
+            (1, "load", feeder.loads), (1, "storage", feeder.fixed_storages), (-1, "sgen", feeder.sgens),
+        ):  # fmt: skip
             power = self._column(table, "p_mw", elements) + 1j * self._column(table, "q_mvar", elements)
             on = elements.node >= 0
             _add_columns(load, elements.node[on], sign * power[:, on])
