@@ -85,7 +85,9 @@ def skeleton(net: Any) -> Any:
 def switchable(shunt: pd.DataFrame) -> pd.Series:
     """Say which shunts are capacitor banks: `max_step` above 1, or marked `controllable`."""
     several = shunt["max_step"].fillna(1) > 1 if "max_step" in shunt else pd.Series(False, index=shunt.index)
-    marked = shunt["controllable"].fillna(False).astype(bool) if "controllable" in shunt else False
+    marked: pd.Series | bool = False
+    if "controllable" in shunt:
+        marked = shunt["controllable"].map(lambda value: bool(value) if pd.notna(value) else False).astype(bool)
     result: pd.Series = (several | marked).astype(bool)
     return result
 
