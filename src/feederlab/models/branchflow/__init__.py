@@ -1,0 +1,1 @@
+"""Branch-flow models of radial feeders: exact, relaxed to a convex cone, and linear."""

@@ -1,0 +1,105 @@
+"""The objective at one operating point as coefficients of the relaxation's variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
+from feederlab.models.branchflow.cone import QUADRATIC
+from feederlab.models.branchflow.parameters import BranchFlow
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What the coefficients depend on.
+
+    used : inverters that take part.  flow_scale : (m,) unit of the branch flows (p.u.).  v_ref, v_slack : squared
+    (p.u.).  p_available_mw, p_fixed_mw : (inverters,) on offer; injected whatever is decided.
+    root_take : consumption at the root (p.u.).  flow_guess : (m,) branch flows at q = 0 without losses (p.u.).
+    """
+
+    flow: BranchFlow
+    used: IntArray
+    flow_scale: FloatArray
+    v_ref: float
+    v_slack: float
+    p_available_mw: FloatArray
+    p_fixed_mw: FloatArray
+    root_take: float
+    flow_guess: ComplexArray
+    curtail: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Linear coefficients by variable and weights of the quadratic terms, in units of the objective.
+
+    constant : what no variable moves.  unit : a scale that brings the optimum near one, so that the solver's absolute
+    tolerances are relative ones.
+    """
+
+    linear: Mapping[str, FloatArray]
+    quadratic: Mapping[str, float]
+    penalty: float
+    constant: float
+    unit: float
+
+    @classmethod
+    def of(cls, stage: Stage, weights: Mapping[str, float], penalty: float) -> Costs:
+        """Return the coefficients of the weighted terms plus `penalty` times the voltage excess."""
+        flow, feeder = stage.flow, stage.flow.feeder
+        tree, base, root = feeder.tree, feeder.base_mva, feeder.tree.root
+        c_flow, c_current, c_v = (np.zeros(len(tree)) for _ in range(3))
+        c_p, constant = np.zeros(len(stage.used)), 0.0
+        rating = feeder.inverters.s_mva[stage.used]
+        if weight := base * weights.get("losses", 0.0):
+            c_current += weight * flow.r * stage.flow_scale**2
+            c_v += weight * flow.branch_g[tree.child]
+            no_load = flow.branch_g[tree.child].sum() * stage.v_ref + flow.branch_g[root] * stage.v_slack
+            constant += weight * float(no_load)
+        if weight := base * weights.get("substation_import", 0.0):
+            c_flow += weight * stage.flow_scale * (tree.up < 0)
+            c_p -= weight * rating / base * (feeder.inverters.node[stage.used] == root)
+            constant += weight * (stage.root_take + float(flow.shunt[root].real) * stage.v_slack)
+        if weight := weights.get("curtailment", 0.0):
+            c_p -= weight * rating
+            constant += weight * float((stage.p_available_mw - stage.p_fixed_mw).sum())
+        linear = {"P": c_flow, "l": c_current, "v": c_v}
+        if stage.curtail and len(c_p):
+            linear["p"] = c_p
+        quadratic = {name: weights.get(name, 0.0) for name in QUADRATIC}
+        return cls(linear, quadratic, penalty, constant, _unit(stage, weights))
+
+    def parameters(self, known: Mapping[str, object]) -> dict[str, FloatArray | float]:
+        """Return the cone program's parameters; terms that it does not have are left out."""
+        scaled: dict[str, FloatArray | float] = {f"c_{name}": c / self.unit for name, c in self.linear.items()}
+        scaled |= {name: weight / self.unit for name, weight in self.quadratic.items() if name in known}
+        return scaled | {"c_slack": self.penalty / self.unit}
+
+    def value(self, x: Mapping[str, FloatArray]) -> float:
+        """Return the cost of the variables `x`."""
+        total = self.constant + self.penalty * x["slack"].sum() + sum(c @ x[name] for name, c in self.linear.items())
+        total += self.quadratic["voltage_deviation"] * np.sum(x["v"] ** 2)
+        return float(total + self.quadratic["control_effort"] * np.sum(x.get("q", np.zeros(0)) ** 2))
+
+
+def _unit(stage: Stage, weights: Mapping[str, float]) -> float:
+    """Return the size of the objective at q = 0, by the flows without losses; 1 for the excess alone."""
+    if not weights:
+        return 1.0
+    flow, base = stage.flow, stage.flow.feeder.base_mva
+    losses = base * float(flow.r @ np.abs(stage.flow_guess) ** 2)
+    rated = base * float(stage.flow_scale.max())
+    drop = flow.r * stage.flow_guess.real + flow.x * stage.flow_guess.imag
+    sizes = {
+        "losses": losses + 1e-6 * rated,
+        "substation_import": losses + 1e-6 * rated,
+        "curtailment": 1e-2 * float(stage.p_available_mw.sum()) + 1e-6 * rated,
+        "voltage_deviation": len(drop) * (float(np.abs(drop).max(initial=0.0)) + abs(stage.v_slack - stage.v_ref)) ** 2
+        + 1e-6,
+        "control_effort": 1e-2 * len(stage.used) + 1e-6,
+    }
+    return float(sum(weight * sizes[name] for name, weight in weights.items() if weight > 0)) or 1.0

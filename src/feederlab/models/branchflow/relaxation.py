@@ -1,0 +1,228 @@
+"""The second-order cone relaxation of optimal power flow on a radial feeder, with a certified lower bound.
+
+`BranchFlow`'s equations with ``l w_k = P^2 + Q^2`` relaxed to ``l w_k >= P^2 + Q^2``; the voltage band is soft, each
+node but the slack paying `voltage_penalty` per p.u. of squared magnitude outside it (`scoring.voltage_excess`).
+Every state of the AC power flow is feasible here at its own cost, so the optimum bounds all controllers from below;
+where the cones are tight it is the AC optimum.
+
+The relaxation is not always exact.  An objective that does not grow with the currents (voltage deviation under
+reverse flow) gains by inventing current that pulls voltages down.  So where the objective prices no losses, setpoints
+come from a second solve with a small price of losses added, and the bound from the objective itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from feederlab.errors import InputError
+from feederlab.models.arrays import FloatArray
+from feederlab.models.branchflow.cone import QUADRATIC, cone_problem, grid_parameters
+from feederlab.models.branchflow.costs import Costs, Stage
+from feederlab.models.branchflow.parameters import BranchFlow, rated_flow
+from feederlab.models.coneprogram import ConeProgram, ConeSolution
+from feederlab.models.feeder import Feeder
+from feederlab.models.objective import Objective
+from feederlab.models.operating_point import OperatingPoint
+
+LOSS_SHARE = 1e-2
+"""Default price of losses where the objective has none: this share of the objective's weights per rated MW."""
+_SETTINGS = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
+_V_MAX = 4.0  # squared magnitude (p.u.) beyond which no state is considered by the bound
+_FLOW_MAX = 10.0  # and multiple of the rated (or present, if larger) flow of a branch
+
+
+@dataclass(frozen=True, eq=False)
+class RelaxationSolution:
+    """Setpoints and bound of one operating point.
+
+    q_mvar, p_mw : (inverters,) setpoints.  vm : (nodes,) voltages that the relaxation claims (p.u.).
+    objective : what the relaxation claims the setpoints cost, voltage penalty included.
+    bound : certified lower bound of objective plus voltage penalty over all setpoints, for every AC state with
+    voltages below 2 p.u. and branch flows below ten times their rating (-inf if the solver failed).
+    cone_gap : largest invented loss of a branch, over its own losses or the feeder's mean branch losses, whichever is
+    larger; only branches with r > 0 count, elsewhere the squared current is free.
+    excess : sum of what the claimed voltages lie outside the band (p.u. of squared magnitude).
+    status : ``"solved"``, ``"inaccurate"`` or ``"failed"``; iterations, solver_time_s : the solver's own report.
+    """
+
+    q_mvar: FloatArray
+    p_mw: FloatArray
+    objective: float
+    bound: float
+    cone_gap: float
+    vm: FloatArray
+    excess: float
+    status: str
+    solver_time_s: float
+    iterations: int
+
+
+class Relaxation:
+    """The relaxation of one feeder and objective, compiled once; a step changes numbers only.
+
+    Parameters
+    ----------
+    feeder
+        A radial feeder.
+    band
+        (2, nodes) lowest and highest voltage magnitude (p.u.).
+    objective
+        Any terms but ``cost``.
+    voltage_penalty
+        Price of the voltage slack, objective units per p.u. of squared magnitude.
+    curtail
+        Whether active power may be lowered: 0 <= p <= available, p^2 + q^2 <= s^2.  Otherwise p is what is available
+        (at most s), and |q| <= sqrt(s^2 - p^2).
+    loss_weight
+        Price of losses (per MW) added to the objective for the setpoints, not for the bound.  Default: none where the
+        objective prices losses or imports, else `LOSS_SHARE` of its weights per rated MW.
+
+    Raises
+    ------
+    NotRadialError
+        If the feeder has loops.
+    InputError
+        If the objective has the term ``cost``.
+    """
+
+    def __init__(
+        self,
+        feeder: Feeder,
+        band: FloatArray,
+        objective: Objective,
+        voltage_penalty: float,
+        *,
+        curtail: bool = False,
+        loss_weight: float | None = None,
+    ) -> None:
+        if objective.weight("cost") > 0:
+            raise InputError("the relaxation has no objective 'cost'; use losses or substation_import")
+        self.feeder, self.objective, self.curtail = feeder, objective, curtail
+        self.voltage_penalty = voltage_penalty
+        self._scale, self._below = rated_flow(feeder), feeder.tree.descendants()
+        self._rated_mw = float(self._scale[feeder.tree.up < 0].sum()) * feeder.base_mva
+        self.loss_weight = self._default_loss_weight() if loss_weight is None else loss_weight
+        self._used = np.flatnonzero((feeder.inverters.node >= 0) & (feeder.inverters.s_mva > 0))
+        self._v_ref = objective.v0**2
+        self._band2 = np.asarray(band, dtype=float)[:, feeder.tree.child] ** 2
+        self._flow = lru_cache(maxsize=64)(self._read)
+        terms = {name for name in QUADRATIC if objective.weight(name) > 0}
+        problem = cone_problem(
+            feeder, self._used, self._scale, self._band2, self._v_ref, curtail=curtail, terms=terms
+        )  # fmt: skip
+        self._program = ConeProgram(problem, "CLARABEL", _SETTINGS)
+
+    def solve(self, point: OperatingPoint) -> RelaxationSolution:
+        """Return the cheapest setpoints and the bound of objective plus voltage penalty."""
+        step, weights = _Step(self, point), dict(self.objective.weights)
+        exact = Costs.of(step.stage, weights, self.voltage_penalty)
+        solved = step.run(exact)
+        bound = step.bound(exact, solved)
+        if self.loss_weight == 0:
+            return step.answer(exact, bound, solved)
+        weights["losses"] = weights.get("losses", 0.0) + self.loss_weight
+        priced = Costs.of(step.stage, weights, self.voltage_penalty)
+        return step.answer(exact, bound, step.run(priced), solved)
+
+    def least_violation(self, point: OperatingPoint) -> RelaxationSolution:
+        """Return setpoints of least voltage excess; `objective` and `bound` are of the excess alone (p.u. squared).
+
+        A positive bound proves that no setpoint keeps the band.
+        """
+        step = _Step(self, point)
+        excess = Costs.of(step.stage, {}, 1.0)
+        solved = step.run(excess)
+        return step.answer(excess, step.bound(excess, solved), solved)
+
+    def _default_loss_weight(self) -> float:
+        if self.objective.weight("losses") > 0 or self.objective.weight("substation_import") > 0:
+            return 0.0
+        return LOSS_SHARE * sum(weight for _, weight in self.objective.weights) / self._rated_mw
+
+    def _read(self, taps: tuple[int, ...] | None, steps: tuple[int, ...] | None) -> BranchFlow:
+        return BranchFlow.of(
+            self.feeder, None if taps is None else np.array(taps), None if steps is None else np.array(steps)
+        )
+
+
+class _Step:
+    """One operating point: its numbers, and the way back from scaled variables."""
+
+    def __init__(self, model: Relaxation, point: OperatingPoint) -> None:
+        self.model, self.point = model, point
+        feeder, used, tree = model.feeder, model._used, model.feeder.tree
+        keys = (None if a is None else tuple(int(i) for i in a) for a in (point.taps, point.steps))
+        self.flow = flow = model._flow(*keys)
+        available = np.minimum(np.maximum(point.p_available_mw, 0.0), feeder.inverters.s_mva)
+        self.p_fixed = (
+            np.where(np.isin(np.arange(len(available)), used), 0.0, available) if model.curtail else available
+        )
+        take = flow.consumption(point.injection_mva(feeder, self.p_fixed, np.zeros_like(available)))
+        at_child = take[tree.child] + model._v_ref * np.conj(flow.shunt[tree.child])
+        self.v_slack = point.slack_vm**2
+        self.numbers = grid_parameters(flow, model._scale) | {
+            "w0": np.where(tree.up >= 0, model._v_ref, self.v_slack) / flow.ratio2,
+            "load_p": at_child.real / model._scale, "load_q": at_child.imag / model._scale,
+        }  # fmt: skip
+        share = available[used] / feeder.inverters.s_mva[used]
+        if len(used) and model.curtail:
+            self.numbers["p_max"] = share
+        elif len(used):
+            self.numbers["q_max"] = np.sqrt(np.maximum(1.0 - share**2, 0.0))
+        idle = flow.consumption(point.injection_mva(feeder, available, np.zeros_like(available)))
+        self.flow_guess = model._below @ (idle + model._v_ref * np.conj(flow.shunt))
+        self.stage = Stage(
+            flow, used, model._scale, model._v_ref, self.v_slack, point.p_available_mw, self.p_fixed,
+            float(take[tree.root].real), self.flow_guess, model.curtail,
+        )  # fmt: skip
+
+    def run(self, costs: Costs) -> ConeSolution:
+        return self.model._program.solve(**self.numbers, **costs.parameters(self.model._program.parameters))
+
+    def bound(self, costs: Costs, solved: ConeSolution) -> float:
+        """Return the certified bound in the units of the objective."""
+        program, scale = self.model._program, self.model._scale
+        flow = _FLOW_MAX * np.maximum(np.abs(self.flow_guess) / scale, 1.0)
+        limits = {"P": flow, "Q": flow, "l": flow**2, "v": _V_MAX, "slack": _V_MAX, "q": 1.0, "p": 1.0}
+        reach = program.reach(**{name: limits[name] for name in program.variables})
+        return program.lower_bound(solved, reach) * costs.unit + costs.constant
+
+    def answer(
+        self, costs: Costs, bound: float, chosen: ConeSolution, also: ConeSolution | None = None
+    ) -> RelaxationSolution:
+        """Return `chosen` in physical units; `also` was solved on the way."""
+        feeder, used, tree = self.model.feeder, self.model._used, self.model.feeder.tree
+        x = chosen.values
+        q, p = np.zeros(len(feeder.inverters)), self.p_fixed.copy()
+        if len(used):
+            q[used] = x["q"] * feeder.inverters.s_mva[used]
+            if self.model.curtail:
+                p[used] = x["p"] * feeder.inverters.s_mva[used]
+        v = np.empty(feeder.n_nodes)
+        v[tree.root], v[tree.child] = self.v_slack, x["v"] + self.model._v_ref
+        low, high = self.model._band2
+        outside = np.maximum(v[tree.child] - high, 0.0) + np.maximum(low - v[tree.child], 0.0)
+        usable = chosen.usable and bool(np.isfinite(q).all() and np.isfinite(p).all())
+        return RelaxationSolution(
+            q_mvar=q, p_mw=p, objective=costs.value(x), bound=bound, cone_gap=self._cone_gap(x, v),
+            vm=np.sqrt(np.maximum(v, 0.0)), excess=float(outside.sum()), status=chosen.status if usable else "failed",
+            solver_time_s=chosen.solver_time_s + (also.solver_time_s if also else 0.0),
+            iterations=chosen.iterations + (also.iterations if also else 0),
+        )  # fmt: skip
+
+    def _cone_gap(self, x: Mapping[str, FloatArray], v: FloatArray) -> float:
+        flow, scale, tree = self.flow, self.model._scale, self.model.feeder.tree
+        w = v[tree.parent] / flow.ratio2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            true = (x["P"] ** 2 + x["Q"] ** 2) / w
+        lossy = np.flatnonzero(flow.r > 0)
+        weight = (flow.r * scale**2)[lossy]
+        own, invented = weight * true[lossy], weight * (x["l"] - true)[lossy]
+        if not len(lossy):
+            return 0.0
+        floor = max(float(own.mean()), 1e-12 * float(scale.max()))
+        return max(float(np.max(invented / np.maximum(own, floor))), 0.0)
