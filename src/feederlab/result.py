@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,19 +33,8 @@ class Result:
 
     def save(self, path: str | Path) -> Path:
         """Write NetCDF-4, atomically: the file appears whole or not at all."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         data = self.data.assign_attrs(provenance=json.dumps(self.provenance), format=FORMAT)
-        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        os.close(handle)
-        try:
-            encoding = {name: {"zlib": True, "complevel": 1} for name, v in data.variables.items() if v.ndim > 1}
-            data.to_netcdf(scratch, engine="h5netcdf", encoding=encoding)
-            self.timing.to_netcdf(scratch, engine="h5netcdf", group="timing", mode="a")
-            os.replace(scratch, target)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
-        return target
+        return write_dataset(Path(path), {"": data, "timing": self.timing})
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
@@ -71,3 +61,24 @@ class Result:
         if written != FORMAT:
             raise ResultFileError(f"{path} has format {written}; this version reads format {FORMAT}")
         return cls(data, timing, provenance)
+
+
+def write_dataset(target: Path, groups: Mapping[str, xr.Dataset]) -> Path:
+    """Write Datasets as the groups of one NetCDF-4 file (``""``, the root, comes first), atomically."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        for group, data in groups.items():
+            packed = {name: {"zlib": True, "complevel": 1} for name, v in data.variables.items() if _packs(v)}
+            data.to_netcdf(scratch, engine="h5netcdf", group=group or None, mode="a" if group else "w", encoding=packed)
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, target)
+    finally:
+        Path(scratch).unlink(missing_ok=True)
+    return target
+
+
+def _packs(variable: xr.Variable) -> bool:
+    """Say whether compression pays: big numeric arrays only."""
+    return variable.ndim > 1 and variable.size > 0 and variable.dtype.kind in "fiub"

@@ -1,0 +1,245 @@
+"""`Comparison`: what several controllers did to the same scenarios; one metrics Dataset and the runs behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from feederlab.errors import ResultFileError, UnknownNameError
+from feederlab.metrics import METRICS
+from feederlab.result import Result, write_dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+FORMAT = 1
+_KIND = "feederlab comparison"
+_SCORES, _RECORD, _TABLE, _RUNS = "result.nc", "run.json", "table.csv", "runs"
+
+
+class Cell(NamedTuple):
+    """One run of a comparison: the row's label, the scenario's name, the window's first instant, and the seed."""
+
+    controller: str
+    scenario: str
+    window: str
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Many runs and their scores.
+
+    metrics : Dataset over controller, scenario, window, seed; one variable per metric (`feederlab.metrics.METRICS`),
+    NaN where a cell has no run.
+    runs : cell -> `Result`.
+    skipped : cell -> why the controller cannot work on that scenario.
+    record : JSON-ready configuration, versions included; equal records (versions aside) are the same comparison.
+    """
+
+    metrics: xr.Dataset
+    runs: Mapping[Cell, Result]
+    skipped: Mapping[Cell, str]
+    record: Mapping[str, Any] = field(repr=False)
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per cell: controller, information, every metric, and a note where a cell was skipped.
+
+        The columns scenario, window and seed appear where there is more than one.
+        """
+        import pandas as pd
+
+        rows = []
+        several = [dim for dim in Cell._fields[1:] if self.metrics.sizes[dim] > 1]
+        for cell in map(_cell, self.record["cells"]):
+            scores = self.metrics.sel(cell._asdict())
+            row: dict[str, Any] = {"controller": cell.controller} | {dim: getattr(cell, dim) for dim in several}
+            row["information"] = str(self.metrics["information"].sel(controller=cell.controller).item())
+            row |= {metric.name: float(scores[metric.name]) for metric in METRICS}
+            row["note"] = self.skipped.get(cell, "")
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def run(self, controller: str, *, scenario: str = "", window: str = "", seed: int | None = None) -> Result:
+        """Return one run; what is not given must leave no choice.
+
+        Raises
+        ------
+        UnknownNameError
+            If no run fits.
+        ResultFileError
+            If several do.
+        """
+        fits = [
+            cell
+            for cell in self.runs
+            if cell.controller == controller
+            and scenario in ("", cell.scenario)
+            and window in ("", cell.window)
+            and seed in (None, cell.seed)
+        ]
+        if not fits:
+            raise UnknownNameError("run", controller, sorted({cell.controller for cell in self.runs}))
+        if len(fits) > 1:
+            raise ResultFileError(f"{len(fits)} runs of {controller!r} fit: give scenario, window or seed as well")
+        return self.runs[fits[0]]
+
+    def save(self, folder: str | Path, *, overwrite: bool = False, also: Callable[[Path], None] | None = None) -> Path:
+        """Write ``result.nc`` (metrics), ``run.json``, ``table.csv`` and ``runs/*.nc``; the folder appears whole.
+
+        Parameters
+        ----------
+        folder
+            Where to; replaced if it holds the same comparison, or any comparison with `overwrite`.
+        also
+            Called with the folder under construction, to add files of its own (pictures, say).
+
+        Raises
+        ------
+        ResultFileError
+            If the folder holds something else.
+        """
+        target = Path(folder)
+        check_folder(target, self.record, overwrite=overwrite)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+        scratch.chmod(0o777 & ~_umask())
+        try:
+            write_dataset(scratch / _SCORES, {"": self.metrics.assign_attrs(format=FORMAT)})
+            for cell, name in _file_names(self.runs).items():
+                self.runs[cell].save(scratch / _RUNS / name)
+            skipped = [cell._asdict() | {"reason": reason} for cell, reason in self.skipped.items()]
+            text = json.dumps({**self.record, "skipped": skipped}, indent=2)
+            (scratch / _RECORD).write_text(text + "\n", encoding="utf-8")
+            self.table().to_csv(scratch / _TABLE, index=False)
+            if also is not None:
+                also(scratch)
+            _swap(scratch, target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return target
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Comparison:
+        """Read a folder that `save` wrote.
+
+        Raises
+        ------
+        ResultFileError
+            If a file is missing, truncated, or no part of a feederlab comparison.
+        """
+        import xarray as xr
+
+        base = Path(folder)
+        record = read_record(base)
+        try:
+            metrics = xr.load_dataset(base / _SCORES, engine="h5netcdf")
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ResultFileError(
+                f"{base / _SCORES} is missing, truncated or no feederlab result: {error}; run the comparison again"
+            ) from error
+        skipped = {_cell(entry): str(entry["reason"]) for entry in record.pop("skipped")}
+        cells = [_cell(entry) for entry in record["cells"]]
+        files = _file_names({cell: None for cell in cells if cell not in skipped})
+        runs = {cell: Result.load(base / _RUNS / name) for cell, name in files.items()}
+        metrics.attrs.pop("format", None)
+        return cls(metrics, runs, skipped, record)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the ``run.json`` of a comparison's folder, or of a path to the file itself.
+
+    Raises
+    ------
+    ResultFileError
+        If there is none, or it is no record of a comparison of this format.
+    """
+    path = folder / _RECORD if folder.is_dir() else folder
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResultFileError(f"no {_RECORD} at {path}: no comparison was saved there") from error
+    except (OSError, ValueError) as error:
+        raise ResultFileError(f"{path} is truncated or no record of a comparison: {error}") from error
+    if not isinstance(record, dict) or record.get("kind") != _KIND:
+        raise ResultFileError(f"{path} is no record of a feederlab comparison")
+    if record.get("format") != FORMAT:
+        raise ResultFileError(f"{path} has format {record.get('format')}; this version reads format {FORMAT}")
+    return record
+
+
+def new_record(cells: list[Cell], **parts: Any) -> dict[str, Any]:
+    """Return the record of a comparison of `cells`; `parts` are JSON-ready."""
+    return {"format": FORMAT, "kind": _KIND, "cells": [cell._asdict() for cell in cells], **parts}
+
+
+def check_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Make sure that a comparison may be written to `folder`: new, empty, the same comparison, or `overwrite`.
+
+    Raises
+    ------
+    ResultFileError
+        If it holds another comparison, a damaged one, or files that are none of ours.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ResultFileError(f"{folder} is a file, not a folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / _RECORD).is_file():
+        raise ResultFileError(f"{folder} holds files, and no comparison: choose another folder")
+    if overwrite:
+        return
+    if _identity(read_record(folder)) != _identity(record):
+        raise ResultFileError(f"{folder} holds the result of another run: choose another folder, or give --overwrite")
+    Comparison.load(folder)
+
+
+def _identity(record: Mapping[str, Any]) -> str:
+    return json.dumps({k: v for k, v in record.items() if k not in ("versions", "skipped", "request")}, sort_keys=True)
+
+
+def _cell(entry: Mapping[str, Any]) -> Cell:
+    return Cell(**{name: entry[name] for name in Cell._fields})
+
+
+def _file_names(cells: Mapping[Cell, object]) -> dict[Cell, str]:
+    """Return a readable, unique file name for each cell; parts that all cells share are left out."""
+    varying = [k for k in range(len(Cell._fields)) if k == 0 or len({cell[k] for cell in cells}) > 1]
+    names: dict[Cell, str] = {}
+    for cell in cells:
+        stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", "_".join(str(cell[k]) for k in varying)).strip("_.") or "run"
+        taken, name, count = set(names.values()), f"{stem}.nc", 2
+        while name in taken:
+            name, count = f"{stem}_{count}.nc", count + 1
+        names[cell] = name
+    return names
+
+
+def _swap(made: Path, target: Path) -> None:
+    """Put the finished folder in place; an old one steps aside first, and back if that fails."""
+    aside = made.with_suffix(".old")
+    if target.exists():
+        os.replace(target, aside)
+    try:
+        os.replace(made, target)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(aside)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
