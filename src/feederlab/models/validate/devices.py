@@ -62,8 +62,9 @@ def _storage_rates(frame: Any, live: Any) -> list[Problem]:
     message = "the range min_p_mw..max_p_mw must include 0 (charging counts positive, discharging negative)"
     problems += where("storage", "min_p_mw", frame, bad, message)
     percent = numbers(frame, "efficiency_percent")
-    bad = live & ((percent <= 0) | (percent > 100))
-    return problems + where("storage", "efficiency_percent", frame, bad, "an efficiency lies above 0 and up to 100 %")
+    bad = live & ((percent <= 1) | (percent > 100))
+    message = "an efficiency must lie above 1 and up to 100; write 95 for 95 %, not 0.95"
+    return problems + where("storage", "efficiency_percent", frame, bad, message)
 
 
 def capacitor_steps(net: Any) -> list[Problem]:

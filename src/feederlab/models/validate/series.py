@@ -20,9 +20,7 @@ KNOWN: tuple[Key, ...] = (
     ("storage", "q_mvar"), ("ext_grid", "vm_pu"),
 )  # fmt: skip
 """The profiles that a scenario uses."""
-_MOVED = (
-    "a controlled storage has no profile: drop its column, or set controllable to False to let it follow one"
-)
+_MOVED = "a controlled storage has no profile: drop its column, or set controllable to False to let it follow one"
 
 
 def names(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
