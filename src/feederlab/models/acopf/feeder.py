@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import pyomo.environ as pyo
-import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 
 from feederlab.errors import InputError
-from feederlab.models.acopf.bridge import extract
-from feederlab.models.acopf.grid import Ends, NodePower, add_voltages, admittance_matrix, pair_values
+from feederlab.models.acopf.feeder_model import FeederModel
+from feederlab.models.acopf.grid import pair_values
 from feederlab.models.acopf.ipopt import Ipopt, IpoptResult, Iterate
 from feederlab.models.acopf.program import QuadraticProgram
 from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
@@ -108,13 +105,9 @@ class AcOpf:
                 "make them static generators (sgen, controllable)"
             )
         self.feeder, self.objective, self.voltage_penalty, self.curtail = feeder, objective, voltage_penalty, curtail
-        self.band = np.asarray(band, dtype=float)
         self.flow: PowerFlow = engine(feeder)
-        self.ipopt = ipopt or Ipopt()
-        self.used: IntArray = np.flatnonzero((feeder.inverters.node >= 0) & (feeder.inverters.s_mva > 0))
-        self._ends = Ends.of(feeder.branches.from_node, feeder.branches.to_node)
-        self._scale_mva = _rated_mva(feeder)
-        self._others = np.flatnonzero(np.arange(feeder.n_nodes) != feeder.slack)
+        self.ipopt = ipopt or Ipopt(tol=1e-9)
+        self._model = FeederModel.of(feeder, band, objective, voltage_penalty, curtail)
         self._compiled = lru_cache(maxsize=64)(self._compile)
 
     def solve(self, point: OperatingPoint, start: Start | OpfSolution | None = None) -> OpfSolution:
@@ -159,25 +152,20 @@ class AcOpf:
             self.objective, solved, slack_load_mw=-own.real,
             p_available_mw=point.p_available_mw, p_mw=p_mw, q_mvar=q_mvar,
         )  # fmt: skip
-        excess = float(voltage_excess(solved.u, self.band, feeder.slack))
+        excess = float(voltage_excess(solved.u, self._model.band, feeder.slack))
         return float(value), excess, float(value) + self.voltage_penalty * excess
 
     def _available(self, point: OperatingPoint) -> FloatArray:
         return np.asarray(np.clip(point.p_available_mw, 0.0, self.feeder.inverters.s_mva))
 
     def _unloaded(self, point: OperatingPoint) -> ComplexArray:
-        feeder, others = self.feeder, self._others
-        y = self._admittance(point.taps, point.steps)
+        feeder, others = self.feeder, self._model.others
+        y = self._model.admittance(point.taps, point.steps)
         u = np.full(feeder.n_nodes, point.slack_vm * np.exp(1j * feeder.slack_rad))
         u[others] = spsolve(
             y[others][:, others].tocsc(), -y[others][:, [feeder.slack]].toarray()[:, 0] * u[feeder.slack]
         )
         return u
-
-    def _admittance(self, taps: IntArray | None, steps: IntArray | None) -> sp.csr_matrix:
-        """(nodes, nodes) per unit of the rated power."""
-        y = admittance_matrix(self._ends, self.feeder.two_port(taps).admittances(), self.feeder.shunt(steps))
-        return y * (self.feeder.base_mva / self._scale_mva)
 
     def _run(self, program: QuadraticProgram, point: OperatingPoint, start: Start | OpfSolution | None) -> OpfSolution:
         if isinstance(start, OpfSolution):
@@ -190,9 +178,9 @@ class AcOpf:
     def _solution(self, program: QuadraticProgram, point: OperatingPoint, report: IpoptResult) -> OpfSolution:
         x, at = report.end.x, program.variables
         q, p = np.zeros(len(self.feeder.inverters)), self._available(point)
-        q[self.used] = x[at["q"]] * self._scale_mva
+        q[self._model.used] = x[at["q"]] * self._model.scale_mva
         if self.curtail:
-            p[self.used] = x[at["p"]] * self._scale_mva
+            p[self._model.used] = x[at["p"]] * self._model.scale_mva
         u = x[at["e"]] + 1j * x[at["f"]]
         solved = Solution(self.feeder, u, self.feeder.two_port(point.taps), self.feeder.shunt(point.steps))
         value, excess, cost = self._score(point, solved, p, q)
@@ -203,34 +191,37 @@ class AcOpf:
 
     def _position(self, program: QuadraticProgram, point: OperatingPoint, start: Start) -> FloatArray:
         """Return the (n,) variables of a start."""
-        x, at, scale = np.zeros(program.shape[1]), program.variables, self._scale_mva
-        product, v = pair_values(self._ends, start.u), np.abs(start.u) ** 2
+        x, at, scale = np.zeros(program.shape[1]), program.variables, self._model.scale_mva
+        product, v = pair_values(self._model.ends, start.u), np.abs(start.u) ** 2
         x[at["e"]], x[at["f"]], x[at["u"]] = start.u.real, start.u.imag, v
         x[at["c"]], x[at["s"]] = product.real, product.imag
-        x[at["q"]] = start.q_mvar[self.used] / scale
+        x[at["q"]] = start.q_mvar[self._model.used] / scale
         if self.curtail:
-            x[at["p"]] = start.p_mw[self.used] / scale
-        low, high = self.band[:, self._others] ** 2
-        x[at["t"]] = np.maximum(0.0, np.maximum(v[self._others] - high, low - v[self._others]))
+            x[at["p"]] = start.p_mw[self._model.used] / scale
+        low, high = self._model.band[:, self._model.others] ** 2
+        x[at["t"]] = np.maximum(0.0, np.maximum(v[self._model.others] - high, low - v[self._model.others]))
         # The slack's power closes its balance, whatever the voltages.
         missing = program.body(x) - program.row_low
         x[at["p_slack"]] = missing[program.rows["p_balance"]][self.feeder.slack]
         x[at["q_slack"]] = missing[program.rows["q_balance"]][self.feeder.slack]
         return x
 
+    def _compile(self, taps: tuple[int, ...] | None, steps: tuple[int, ...] | None) -> QuadraticProgram:
+        return self._model.compile(_array(taps), _array(steps))
+
     def _program(self, point: OperatingPoint) -> QuadraticProgram:
         """Return the compiled program with this step's numbers in its bounds and right-hand sides."""
         program = self._compiled(_key(point.taps), _key(point.steps))
-        feeder, at, rows, scale = self.feeder, program.variables, program.rows, self._scale_mva
+        feeder, at, rows, scale = self.feeder, program.variables, program.rows, self._model.scale_mva
         low, high = program.low.copy(), program.high.copy()
         row_low, row_high = program.row_low.copy(), program.row_high.copy()
         p_max, s = self._available(point), feeder.inverters.s_mva
         if self.curtail:
-            high[at["p"]] = p_max[self.used] / scale
+            high[at["p"]] = p_max[self._model.used] / scale
             injected, room = np.zeros_like(s), s
         else:
             injected, room = p_max, np.sqrt(np.maximum(s**2 - p_max**2, 0.0))
-        low[at["q"]], high[at["q"]] = -room[self.used] / scale, room[self.used] / scale
+        low[at["q"]], high[at["q"]] = -room[self._model.used] / scale, room[self._model.used] / scale
         given = point.injection_mva(feeder, injected, np.zeros_like(s)) + feeder.node_fixed * feeder.base_mva
         row_low[rows["p_balance"]] = row_high[rows["p_balance"]] = given.real / scale
         row_low[rows["q_balance"]] = row_high[rows["q_balance"]] = given.imag / scale
@@ -239,77 +230,11 @@ class AcOpf:
             low[at[name][feeder.slack]] = high[at[name][feeder.slack]] = value
         return program.bounded(low=low, high=high, row_low=row_low, row_high=row_high)
 
-    def _compile(self, taps: tuple[int, ...] | None, steps: tuple[int, ...] | None) -> QuadraticProgram:
-        feeder, used = self.feeder, self.used.tolist()
-        model = pyo.ConcreteModel()
-        add_voltages(model, self._ends, feeder.n_nodes)
-        model.inverter = pyo.RangeSet(0, len(used) - 1)
-        model.q = pyo.Var(model.inverter)
-        model.p_slack, model.q_slack = pyo.Var(), pyo.Var()
-        model.other = pyo.Set(initialize=self._others.tolist())
-        model.t = pyo.Var(model.other, bounds=(0.0, None))
-        if self.curtail:
-            rating = feeder.inverters.s_mva[used] / self._scale_mva
-            model.p = pyo.Var(model.inverter, bounds=(0.0, None))
-            model.disc = pyo.Constraint(
-                model.inverter, rule=lambda m, k: m.p[k] ** 2 + m.q[k] ** 2 <= float(rating[k]) ** 2
-            )
-        here: dict[int, list[int]] = {}
-        for k, i in enumerate(used):
-            here.setdefault(int(feeder.inverters.node[i]), []).append(k)
-        admittance = self._admittance(_array(taps), _array(steps))
-        power = NodePower(model, self._ends, admittance)
-
-        def given(variables: Any, slack: Any, node: int) -> Any:
-            return sum(variables[k] for k in here.get(node, [])) + (slack if node == feeder.slack else 0.0)
-
-        p: Any = model.p if self.curtail else [0.0] * len(used)
-        model.p_balance = pyo.Constraint(model.node, rule=lambda m, n: power.active(n) - given(p, m.p_slack, n) == 0)
-        model.q_balance = pyo.Constraint(
-            model.node, rule=lambda m, n: power.reactive(n) - given(m.q, m.q_slack, n) == 0
-        )
-        low, high = self.band**2
-        floor = [n for n in self._others.tolist() if low[n] > 0]
-        roof = [n for n in self._others.tolist() if np.isfinite(high[n])]
-        model.floor = pyo.Constraint(floor, rule=lambda m, n: m.u[n] + m.t[n] >= float(low[n]))
-        model.roof = pyo.Constraint(roof, rule=lambda m, n: m.u[n] - m.t[n] <= float(high[n]))
-        model.goal = pyo.Objective(expr=self._goal(model, feeder.shunt(_array(steps))) / self._scale_mva)
-        return extract(model)
-
-    def _goal(self, model: pyo.ConcreteModel, shunt: ComplexArray) -> Any:
-        """Objective plus penalty, less what no decision changes."""
-        feeder, scale = self.feeder, self._scale_mva
-        active = sum(model.p.values()) if self.curtail else 0.0
-        total = self.voltage_penalty * sum(model.t.values())
-        for name, weight in self.objective.weights:
-            if name == "losses":
-                # All that is injected and neither loads nor node shunts take: small coefficients, where the sum of
-                # branch losses would be a difference of large ones.
-                taken = sum(float(g) * model.u[n] for n, g in enumerate(shunt.real) if g) * feeder.base_mva
-                term = scale * (model.p_slack + active) - taken
-            elif name == "voltage_deviation":
-                term = sum((model.u[n] - self.objective.v0**2) ** 2 for n in self._others.tolist())
-            elif name == "substation_import":
-                term = scale * model.p_slack
-            elif name == "curtailment":
-                term = -scale * active
-            else:
-                s = feeder.inverters.s_mva[self.used] / scale
-                term = sum(model.q[k] ** 2 / float(s[k]) ** 2 for k in model.inverter)
-            total = total + weight * term
-        return total
-
 
 def _excess_only(program: QuadraticProgram) -> QuadraticProgram:
     c = np.zeros_like(program.c)
     c[program.variables["t"]] = 1.0
     return replace(program, constant=0.0, c=c, hessian=program.hessian * 0.0)
-
-
-def _rated_mva(feeder: Feeder) -> float:
-    loads = np.abs((feeder.loads.p_mw + 1j * feeder.loads.q_mvar) * feeder.loads.scaling).sum()
-    rated = max(float(loads), float(feeder.inverters.s_mva.sum()))
-    return rated if rated > 0 else feeder.base_mva
 
 
 def _key(values: IntArray | None) -> tuple[int, ...] | None:

@@ -28,6 +28,13 @@ _STATUS = {
     -13: "invalid number",
 }
 _SOLVED = (0, 1)
+# Bounds are kept exactly (Ipopt would relax each by 1e-8, which a heavy voltage penalty makes visible), and MUMPS
+# need not rescale a system that is in per unit.
+_PLAIN = {"print_level": 0, "sb": "yes", "bound_relax_factor": 0.0, "mumps_scaling": 0}
+_WARM = {"warm_start_init_point": "yes", "mu_init": 1e-4} | {
+    f"warm_start_{name}": 1e-8
+    for name in ("bound_push", "bound_frac", "slack_bound_push", "slack_bound_frac", "mult_bound_push")
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +63,7 @@ class IpoptResult:
 class Ipopt:
     """Ipopt with its options.
 
-    tol : relative tolerance of the scaled optimality conditions.  max_iterations, max_time_s : limits per solve.
+    tol : tolerance of the scaled optimality conditions.  max_iterations, max_time_s : limits per solve.
     options : any further Ipopt option by name.
     """
 
@@ -73,8 +80,8 @@ class Ipopt:
             n=columns, m=rows, problem_obj=calls, lb=program.low, ub=program.high,
             cl=program.row_low, cu=program.row_high,
         )  # fmt: skip
-        options = {"print_level": 0, "sb": "yes", "tol": self.tol, "max_iter": self.max_iterations}
-        for name, value in {**options, **self.options}.items():
+        limits = {"tol": self.tol, "max_iter": self.max_iterations}
+        for name, value in {**_PLAIN, **limits, **self.options}.items():
             problem.add_option(name, value)
         multipliers = {}
         if isinstance(start, Iterate):
@@ -90,15 +97,6 @@ class Ipopt:
             end=end, objective=program.value(end.x), status=_STATUS.get(code, f"ipopt status {code}"),
             solved=code in _SOLVED, iterations=calls.iterations, time_s=time.perf_counter() - begin,
         )  # fmt: skip
-
-
-_WARM = {
-    "warm_start_init_point": "yes",
-    "warm_start_bound_push": 1e-8,
-    "warm_start_mult_bound_push": 1e-8,
-    "warm_start_slack_bound_push": 1e-8,
-    "mu_init": 1e-6,
-}
 
 
 class _Callbacks:
