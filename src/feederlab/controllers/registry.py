@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import MISSING, fields
-from importlib.metadata import entry_points
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, get_type_hints
 
 from feederlab.controllers.base import Controller
 from feederlab.errors import InputError, UnknownNameError
@@ -41,18 +42,23 @@ def load(name: str) -> type[Controller]:
     ------
     UnknownNameError
         With the nearest known name.
+    InputError
+        If what the name stands for cannot be imported, or is no controller class.
     """
     if name in BUILT_IN:
-        return _import(BUILT_IN[name][0])
+        return _import(name, BUILT_IN[name][0])
     for point in entry_points(group=GROUP, name=name):
-        return _checked(point.load(), point.value)
+        return _import(name, point)
     if ":" in name:
-        return _import(name)
+        return _import(name, name)
     raise UnknownNameError("controller", name, list(names()))
 
 
 def create(spec: str) -> Controller:
     """Build a controller from ``name``, ``name:key=value,...`` or ``module:Class:key=value,...``.
+
+    Keys are the class's fields.  A field that holds a controller takes a name, and that controller's own fields are
+    dotted: ``two_timescale:fast=lindistflow,fast.about=flat``.
 
     Raises
     ------
@@ -62,59 +68,103 @@ def create(spec: str) -> Controller:
         If a value does not fit its key.
     """
     name, settings = _split(spec)
-    cls = load(name)
-    known = [f.name for f in fields(cls) if f.init]  # type: ignore[arg-type]
-    for key in settings:
-        if key not in known:
-            raise UnknownNameError(f"key of controller {name!r}", key, known)
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        made: Controller = TypeAdapter(cls).validate_python(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise InputError(f"controller {name!r}, key {key!r}: {first['msg']}, not {first['input']!r}") from None
-    return made
+    return _build(name, load(name), settings)
 
 
 def settings_of(controller: Controller) -> dict[str, Any]:
-    """Return the configuration of a controller as plain values."""
-    return {f.name: getattr(controller, f.name) for f in fields(controller)}  # type: ignore[arg-type]
+    """Return the configuration of a controller, key -> value."""
+    return {f.name: getattr(controller, f.name) for f in fields(controller) if f.init}  # type: ignore[arg-type]
 
 
 def defaults_of(cls: type[Controller]) -> dict[str, Any]:
-    """Return key -> default of a controller class."""
-    listed = {}
+    """Return key -> default of a controller class, None where there is none."""
+    listed: dict[str, Any] = {}
     for f in fields(cls):  # type: ignore[arg-type]
         if f.init:
-            listed[f.name] = f.default if f.default is not MISSING else None
+            made = f.default_factory() if f.default_factory is not MISSING else None
+            listed[f.name] = made if f.default is MISSING else f.default
     return listed
 
 
+def _build(name: str, cls: type[Controller], settings: Mapping[str, str]) -> Controller:
+    values = _values(name, cls, settings)
+    missing = [
+        f.name
+        for f in fields(cls)  # type: ignore[arg-type]
+        if f.init and f.name not in values and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if missing:
+        raise InputError(f"controller {name!r} needs {', '.join(missing)}; write {name}:{missing[0]}=...")
+    return cls(**values)
+
+
+def _values(name: str, cls: type[Controller], settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return field -> value of every field that `settings` mentions."""
+    defaults, hints = defaults_of(cls), get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key in dict.fromkeys(key.partition(".")[0] for key in settings):
+        if key not in defaults:
+            raise UnknownNameError(f"key of controller {name!r}", key, list(defaults))
+        inner = {k.partition(".")[2]: v for k, v in settings.items() if k.startswith(key + ".")}
+        if isinstance(hints[key], type) and issubclass(hints[key], Controller):
+            values[key] = _nested(f"{name}:{key}", settings.get(key), defaults[key], inner)
+        elif inner:
+            raise InputError(
+                f"controller {name!r}: {key!r} is no controller, so {key}.{next(iter(inner))} means nothing"
+            )
+        else:
+            values[key] = _coerced(name, key, settings[key], hints[key])
+    return values
+
+
+def _nested(where: str, name: str | None, default: Controller | None, settings: Mapping[str, str]) -> Controller:
+    if name is not None:
+        return _build(name, load(name), settings)
+    if default is None:
+        raise InputError(f"{where} has no default; name a controller: {where}=...")
+    changed: Controller = replace(default, **_values(where, type(default), settings))  # type: ignore[type-var]
+    return changed
+
+
+_PLAIN = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _coerced(name: str, key: str, text: str, hint: Any) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(hint).validate_python(text)
+    except ValidationError as error:
+        wanted = _PLAIN.get(hint) or error.errors()[0]["msg"].removeprefix("Input should be ")
+        raise InputError(f"controller {name!r}: {key} must be {wanted}, not {text!r}") from None
+
+
 def _split(spec: str) -> tuple[str, dict[str, str]]:
-    head, _, tail = spec.partition(":")
-    if head not in names() and tail:
-        cls, _, tail = tail.partition(":")
-        head = f"{head}:{cls}"
-    settings = {}
+    """Return the name, registered or ``module:Class``, and the settings as written."""
+    head, _, tail = spec.strip().partition(":")
+    cls, _, rest = tail.partition(":")
+    if cls.isidentifier() and head not in names():
+        head, tail = f"{head}:{cls}", rest
+    settings: dict[str, str] = {}
     for part in filter(None, (p.strip() for p in tail.split(","))):
-        key, equals, value = part.partition("=")
+        key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise InputError(f"controller {spec!r}: write settings as key=value, not {part!r}")
-        settings[key.strip()] = value.strip()
+        if key in settings:
+            raise InputError(f"controller {spec!r}: {key} is given twice")
+        settings[key] = value
     return head, settings
 
 
-def _import(target: str) -> type[Controller]:
-    module, _, name = target.partition(":")
+def _import(name: str, target: str | EntryPoint) -> type[Controller]:
     try:
-        return _checked(getattr(importlib.import_module(module), name), target)
+        if isinstance(target, EntryPoint):
+            cls = target.load()
+        else:
+            module, _, attribute = target.partition(":")
+            cls = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"cannot import the controller {target!r}: {error}; known: {', '.join(names())}") from error
-
-
-def _checked(cls: Any, target: str) -> type[Controller]:
-    if not (isinstance(cls, type) and issubclass(cls, Controller)):
-        raise InputError(f"{target!r} is no feederlab Controller class")
+        raise InputError(f"cannot import the controller {name!r}: {error}; known: {', '.join(names())}") from error
+    if not (isinstance(cls, type) and issubclass(cls, Controller) and is_dataclass(cls)):
+        raise InputError(f"{name!r} is no feederlab controller: it must be a frozen dataclass derived from Controller")
     return cls
