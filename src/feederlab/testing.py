@@ -123,7 +123,7 @@ class Case:
 
 def _immutable(case: Case) -> Iterator[str]:
     controller = case.controller
-    if not dataclasses.is_dataclass(controller) or not controller.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if not dataclasses.is_dataclass(controller) or not controller.__dataclass_params__.frozen:
         yield "a controller must be a frozen dataclass, whose fields are its whole configuration"
         return
     if pickle.loads(pickle.dumps(controller)) != controller:
@@ -249,7 +249,8 @@ def _measurements(scenario: Scenario, seed: int) -> list[Measurement]:
 
 def _hard_days(good: Measurement) -> dict[str, Measurement]:
     def with_all(names: tuple[str, ...], value: float) -> Measurement:
-        return replace(good, **{name: np.full(len(getattr(good, name)), value) for name in names})
+        arrays: dict[str, Any] = {name: np.full(len(getattr(good, name)), value) for name in names}
+        return replace(good, **arrays)
 
     devices = _DEVICE_ARRAYS["inverters"] + _DEVICE_ARRAYS["storages"]
     return {

@@ -33,8 +33,8 @@ class Feedback(Controller):
 
     ``min_q  f(q) + penalty * sum_i dist(v_i + [S (q - q_0)]_i, [v_min, v_max]),   |q| <= sqrt(S^2 - p^2)``
 
-    with S = dv/dq and the losses' gradient from a linear model about no load, built once.  The iteration is Condat's and
-    Vu's, for the multipliers y of the band,
+    with S = dv/dq and the losses' gradient from a linear model about no load, built once.  The iteration is Condat's
+    and Vu's, for the multipliers y of the band,
 
     ``q+ = proj(q - t (grad f(q) + S' y))``,  ``y+ = clip(z - s clip(z / s, v_min, v_max), -penalty, penalty)``,
     ``z = y + s (v + S (2 q+ - q - q_0))``,
@@ -46,7 +46,8 @@ class Feedback(Controller):
     Needs no solver and no power flow, and works on meshed feeders.  It moves inverter q only; active power, storage,
     taps and capacitors stay as they are.
 
-    iterations : most primal-dual steps per measurement.  tol : stop when no q moves more than this share of its rating.
+    iterations : most primal-dual steps per measurement.  tol : stop when no q moves more than this share of its rating
+    and no predicted voltage (squared, p.u.) differs from the one its multiplier asks for by more.
     rounds : measurements within one step of the simulation; with more than one, linearisation errors vanish too.
     """
 
@@ -110,15 +111,14 @@ class _Prepared(Prepared):
     ) -> tuple[FloatArray, FloatArray, int]:
         hessian, v_by_q, t, s = self._hessian, self._v_by_q, self._primal_step, self._dual_step
         small, low, high = self._tol * self._rating, self._low - rest, self._high - rest
-        count = 0
-        for count in range(1, self._iterations + 1):
+        for count in range(1, self._iterations + 1):  # noqa: B007 (its last value is reported)
             ahead = np.minimum(np.maximum(q - t * (hessian @ q + slope + y @ v_by_q), -room), room)
             z = y + s * (v_by_q @ (2 * ahead - q))
             y_new = z - s * np.minimum(np.maximum(z / s, low), high)
             y_new = np.minimum(np.maximum(y_new, -self._penalty), self._penalty)
-            moved = np.abs(ahead - q)
+            done = (np.abs(ahead - q) <= small).all() and (np.abs(y_new - y) <= s * self._tol).all()
             q, y = ahead, y_new
-            if (moved <= small).all():
+            if done:
                 break
         return q, y, count
 
@@ -131,7 +131,8 @@ class _Prepared(Prepared):
         storage = np.nan_to_num(m.storage_p_mw) + 1j * np.nan_to_num(m.storage_q_mvar)
         np.subtract.at(power, self._storage_node[on], storage[on])
         model = self._model
-        return model.loss_at_rest + model.loss_by_p @ power.real + model.loss_by_q @ power.imag
+        slope: FloatArray = model.loss_at_rest + model.loss_by_p @ power.real + model.loss_by_q @ power.imag
+        return slope
 
 
 def _weights(task: ControlTask) -> tuple[float, float, float]:

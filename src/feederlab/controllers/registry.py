@@ -104,7 +104,7 @@ def _values(name: str, cls: type[Controller], settings: Mapping[str, str]) -> di
     values: dict[str, Any] = {}
     for key in dict.fromkeys(key.partition(".")[0] for key in settings):
         if key not in defaults:
-            raise UnknownNameError(f"key of controller {name!r}", key, list(defaults))
+            raise UnknownNameError(f"{name} key", key, list(defaults))
         inner = {k.partition(".")[2]: v for k, v in settings.items() if k.startswith(key + ".")}
         if isinstance(hints[key], type) and issubclass(hints[key], Controller):
             values[key] = _nested(f"{name}:{key}", settings.get(key), defaults[key], inner)
