@@ -12,11 +12,11 @@ from feederlab.controllers.base import Controller, ControlTask, Measurement, Pre
 from feederlab.controllers.information import mask, restrict_task, visible_nodes
 from feederlab.errors import InputError
 from feederlab.models.arrays import BoolArray, FloatArray
-from feederlab.models.feeder import Feeder
-from feederlab.models.objective import VOLTAGE_PENALTY, Objective
+from feederlab.models.objective import Objective
 from feederlab.models.plant import DeviceState, Plant, Wanted
 from feederlab.models.powerflow.base import engine
 from feederlab.models.scenario import Scenario, Series
+from feederlab.models.scoring import voltage_penalty
 from feederlab.recorder import Recorder
 from feederlab.result import Result
 from feederlab.sensors import Sensors
@@ -103,18 +103,9 @@ def control_task(scenario: Scenario, options: RunOptions) -> ControlTask:
     return ControlTask(
         feeder=known, nodes=feeder.n_nodes, inverters=feeder.inverters, storages=feeder.storages,
         capacitors=feeder.capacitors, tap_changers=feeder.tap_changers, band=scenario.band, zone=feeder.node_zone,
-        step_s=scenario.step.total_seconds(), objective=options.objective, voltage_penalty=voltage_penalty(feeder),
+        step_s=scenario.step.total_seconds(), objective=options.objective,
+        voltage_penalty=voltage_penalty(options.objective, feeder),
     )  # fmt: skip
-
-
-def voltage_penalty(feeder: Feeder) -> float:
-    """Return the price of one p.u. of voltage slack (squared magnitude) in MW: `VOLTAGE_PENALTY` x rated power.
-
-    Rated power is the larger of the loads' and the inverters'; the price exceeds any that losses could pay, so the
-    penalised problem has the constrained one's solution wherever that exists.
-    """
-    rated = max(np.abs(feeder.loads.p_mw * feeder.loads.scaling).sum(), feeder.inverters.s_mva.sum())
-    return VOLTAGE_PENALTY * float(rated) if rated > 0 else VOLTAGE_PENALTY * feeder.base_mva
 
 
 class _Loop:

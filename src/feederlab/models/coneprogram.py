@@ -22,18 +22,20 @@ from feederlab.models.arrays import FloatArray, IntArray
 
 Solver = Literal["CLARABEL", "PIQP"]
 SOLVED, INACCURATE, FAILED = "solved", "inaccurate", "failed"
+_STALLED = 1e-7  # Clarabel may stall just above a tight tolerance; with residuals and gap below this it has solved
 
 
 @dataclass(frozen=True, eq=False)
 class ConeSolution:
     """The answer to one solve.
 
-    values : variable name -> value, in the shape declared to cvxpy.
+    solver : who answered.  values : variable name -> value, in the shape declared to cvxpy.
     status : `SOLVED`, `INACCURATE` (usable, tolerance missed) or `FAILED`; detail : the solver's own word.
     primal, dual : objective values as the solver reports them, the constant included.
     x, z : stacked variables and multipliers.  solver_time_s : the solver's own report, set-up included.
     """
 
+    solver: str
     values: dict[str, FloatArray]
     status: str
     detail: str
@@ -222,12 +224,18 @@ class _Clarabel:
         x, z = np.array(found.x), np.array(found.z)
         detail = str(found.status)
         status = {"Solved": SOLVED, "AlmostSolved": INACCURATE, "InsufficientProgress": INACCURATE}.get(detail, FAILED)
+        if status == INACCURATE and max(found.r_prim, found.r_dual, _relative_gap(found)) < _STALLED:
+            status = SOLVED
         if not (np.isfinite(x).all() and np.isfinite(z).all()):
             status = FAILED
         return ConeSolution(
-            self._program.unpack(x), status, detail, found.obj_val + constant, found.obj_val_dual + constant, x, z,
-            int(found.iterations), float(found.solve_time),
+            "clarabel", self._program.unpack(x), status, detail, found.obj_val + constant,
+            found.obj_val_dual + constant, x, z, int(found.iterations), float(found.solve_time),
         )  # fmt: skip
+
+
+def _relative_gap(found: Any) -> float:
+    return float(abs(found.obj_val - found.obj_val_dual) / max(1.0, abs(found.obj_val_dual)))
 
 
 class _Piqp:
@@ -257,6 +265,6 @@ class _Piqp:
         x, z = np.array(result.x), np.concatenate([result.y, result.z_u])
         status = SOLVED if outcome.name == "PIQP_SOLVED" and np.isfinite(x).all() else FAILED
         return ConeSolution(
-            self._program.unpack(x), status, outcome.name, info.primal_obj + constant, info.dual_obj + constant, x, z,
-            int(info.iter), float(info.run_time),
+            "piqp", self._program.unpack(x), status, outcome.name, info.primal_obj + constant,
+            info.dual_obj + constant, x, z, int(info.iter), float(info.run_time),
         )  # fmt: skip

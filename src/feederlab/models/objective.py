@@ -19,7 +19,7 @@ TERMS: Mapping[str, str] = MappingProxyType(
     }
 )
 VOLTAGE_PENALTY = 100.0
-"""Default price (MW per p.u.) of the voltage slack, times the feeder's peak power: far above any price of losses."""
+"""Price of the voltage slack over the size of the objective's terms (`scoring.voltage_penalty`)."""
 
 
 @dataclass(frozen=True)

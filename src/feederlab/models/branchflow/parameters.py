@@ -17,8 +17,10 @@ Farivar and Low, IEEE Trans. Power Systems 28(3), 2013, with shunts and transfor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 
 from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
 from feederlab.models.feeder import Feeder
@@ -50,6 +52,11 @@ class BranchFlow:
         np.add.at(of_branches, tree.child, pi.g_t + 1j * pi.b_t)
         np.add.at(of_branches, tree.parent, (pi.g_f + 1j * pi.b_f) / ratio2)
         return cls(feeder, pi.r, pi.x, ratio2, feeder.shunt(steps) + of_branches, of_branches.real)
+
+    @cached_property
+    def below(self) -> sp.csr_matrix:
+        """`Tree.descendants`: (m, nodes), one where a node lies below a branch."""
+        return self.feeder.tree.descendants()
 
     def consumption(self, injection_mva: ComplexArray) -> ComplexArray:
         """Return the (nodes,) constant consumption p + jq (p.u.) under `injection_mva` (generation positive)."""
