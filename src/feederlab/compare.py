@@ -39,7 +39,9 @@ def compare(
     certificates: bool = True,
     out: str | Path | None = None,
     overwrite: bool = False,
+    also: Callable[[Comparison, Path], None] | None = None,
     progress: Progress | None = None,
+    request: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Run every controller on every scenario with every seed, and score the runs.
 
@@ -59,8 +61,12 @@ def compare(
         Bound each scenario from below, for the gap and infeasibility columns (radial feeders; NaN elsewhere).
     out
         Folder to save to (`Comparison.save`), checked before anything runs; `overwrite` replaces another comparison.
+    also
+        Called with the comparison and the folder under construction, to add files of its own (pictures, say).
     progress
         Called as work gets done: per step with one job, per run with several.
+    request
+        JSON-ready words of whoever asked for it, kept in the record.
 
     Raises
     ------
@@ -76,7 +82,7 @@ def compare(
     if jobs == 0 or jobs < -1:
         raise InputError(f"jobs must be a positive number, or -1 for all cores, not {jobs}")
     plan = _plan(scenario, controllers, options, seeds)
-    record = _record(plan, options)
+    record = _record(plan, options) | {"request": dict(request or {})}
     if out is not None:
         check_folder(Path(out), record, overwrite=overwrite)
     tasks: list[_Task] = [*plan.runs, *(plan.certificates(options) if certificates else [])]
@@ -91,7 +97,7 @@ def compare(
     metrics = _scores(plan, runs, bounds)
     comparison = Comparison(metrics, runs, {cell: refusal.reason for cell, refusal in refused.items()}, record)
     if out is not None:
-        comparison.save(out, overwrite=overwrite)
+        comparison.save(out, overwrite=overwrite, also=None if also is None else lambda path: also(comparison, path))
     return comparison
 
 

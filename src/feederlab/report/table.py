@@ -1,0 +1,155 @@
+"""Tables for a terminal: the comparison with its best values marked, lists, and one scenario's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from feederlab.metrics import BY_NAME, Metric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from feederlab.summary import Summary
+
+SHOWN = (
+    "cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "loss_mw", "q_mean_mvar", "curtailed_mwh", "objective",
+    "gap_pct", "gap_penalised_pct", "max_loading_pct", "decide_ms_p50", "fallbacks", "infeasible_steps",
+    "infeasible_proven",
+)  # fmt: skip
+"""The metrics that a 120-column terminal has room for; the files hold them all."""
+_VOLTAGE = ("cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "infeasible_steps")
+_UNIT_FORMAT = {"%": "{:.2f}", "MW": "{:.4f}", "MVAr": "{:.3f}", "MWh": "{:.3f}", "p.u.": "{:.4f}", "ms": "{:.3g}",
+                "steps": "{:.0f}", "": "{:.4g}"}  # fmt: skip
+
+
+def comparison_table(rows: pd.DataFrame, *, title: str = "", objective: str = "losses") -> Table:
+    """Return `Comparison.table()` as a rich table, units in the headers.
+
+    The best value of a column is marked with ``*``.  What a run costs is only marked among the rows that leave the
+    band least: losses are easily saved by giving up the voltage.
+    """
+    shown = [BY_NAME[name] for name in SHOWN if _worth_showing(rows, name, objective)]
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
+    where = [name for name in ("scenario", "window", "seed") if name in rows]
+    for name in ("controller", *where):
+        table.add_column(name, overflow="fold", no_wrap=False)
+    for metric in shown:
+        table.add_column(f"{metric.title}\n{metric.unit and f'[dim]{escape(metric.unit)}[/dim]'}", justify="right")
+    best = {metric.name: _best(rows, metric, where) for metric in shown}
+    for index, row in rows.iterrows():
+        label = escape(str(row["controller"]))
+        head = [f"[bold]{label}[/bold]", *(escape(str(row[name])) for name in where)]
+        if row["note"]:
+            table.add_row(*head, *["[dim]-[/dim]"] * len(shown))
+            continue
+        table.add_row(*head, *(_shown(float(row[m.name]), m, index in best[m.name]) for m in shown))
+    notes = ["* best of its column; what a run costs is marked only among the rows that leave the band least"]
+    notes += [f"{row['controller']}: not applicable: {row['note']}" for _, row in rows.iterrows() if row["note"]]
+    table.caption = "\n".join(escape(note) for note in notes)
+    return table
+
+
+def _worth_showing(rows: pd.DataFrame, name: str, objective: str) -> bool:
+    """Say whether a column tells anything: it has numbers, and is not the losses over again."""
+    if name == "objective" and objective == "losses":
+        return False
+    if name in ("curtailed_mwh", "fallbacks", "max_drop_pu", "max_rise_pu", "infeasible_proven"):
+        return bool((rows[name].fillna(0).abs() > 1e-9).any()) or (
+            name == "infeasible_proven" and bool(rows["gap_pct"].notna().any())
+        )
+    return bool(rows[name].notna().any())
+
+
+def _best(rows: pd.DataFrame, metric: Metric, where: list[str]) -> set[object]:
+    """Return the index of the best rows within each scenario; none where all are alike."""
+    if not metric.better:
+        return set()
+    best: set[object] = set()
+    groups = [group for _, group in rows.groupby(where, sort=False)] if where else [rows]
+    for group in groups:
+        rivals = group[group[metric.name].notna()]
+        if metric.name not in _VOLTAGE:
+            rivals = rivals[rivals["infeasible_steps"] == rivals["infeasible_steps"].min()]
+        values = rivals[metric.name].map(lambda value: float(_format(value, metric)))
+        if values.min() < values.max():
+            best |= set(values.index[values == (values.max() if metric.better == "high" else values.min())])
+    return best
+
+
+def _format(value: float, metric: Metric) -> str:
+    return _UNIT_FORMAT.get(metric.unit, "{:.4g}").format(value)
+
+
+def _shown(value: float, metric: Metric, best: bool) -> str:
+    if not np.isfinite(value):
+        return "[dim]-[/dim] "
+    text = _format(value, metric)
+    return f"[bold green]{text}*[/bold green]" if best else f"{text} "
+
+
+def name_table(entries: Mapping[str, str] | Iterable[tuple[str, str]], head: str) -> Table:
+    """Return name and one line each."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0))
+    table.add_column(head, no_wrap=True, style="bold")
+    table.add_column("what it is")
+    for name, line in entries.items() if isinstance(entries, Mapping) else entries:
+        table.add_row(escape(name), escape(line))
+    return table
+
+
+def summary_table(summary: Summary) -> Table:
+    """Return a scenario's figures."""
+    s = summary
+    loops = "radial" if not s.loops else f"meshed, {s.loops} loop{'s' if s.loops > 1 else ''}"
+    zones = f", {s.zones} zones" if s.zones else ""
+    lines = [
+        ("grid", f"{s.buses} buses, {s.nodes} nodes, {s.branches} branches, {loops}{zones}"),
+        ("nominal voltage", ", ".join(f"{v:g} kV" for v in s.vn_kv)),
+        ("voltage band", f"{s.band[0]:g} to {s.band[1]:g} p.u."),
+        ("loads", f"{s.loads}; highest {_power(s.peak_load_mw)}{_at(s.peak_load_at)}"),
+        ("generators", f"{s.inverters + s.generators}; highest {_power(s.peak_pv_mw)}{_at(s.peak_pv_at)}"),
+        ("controllable", _controllable(s)),
+        ("base losses", f"{_power(s.base_losses_mw)} at table values"),
+        ("base voltages", f"{s.base_vm_min_pu:.4f} (bus {s.base_low_bus}) to {s.base_vm_max_pu:.4f} p.u. "
+                          f"(bus {s.base_high_bus}) at table values"),
+        ("data", f"{s.first} up to {s.end}, step {_duration(s.step_s)}"),
+        *(("note", note) for note in s.notes),
+    ]  # fmt: skip
+    table = Table(title=escape(s.name), box=box.SIMPLE, show_header=False, padding=(0, 2, 0, 0), title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, text in lines:
+        table.add_row(name, escape(text))
+    return table
+
+
+def _controllable(s: Summary) -> str:
+    parts = [
+        (s.inverters, f"inverter{_s(s.inverters)} ({s.inverters_mva:.3g} MVA)"),
+        (s.storages, f"storage unit{_s(s.storages)} ({s.storages_mwh:.3g} MWh)"),
+        (s.capacitors, f"capacitor bank{_s(s.capacitors)}"),
+        (s.tap_changers, f"tap changer{_s(s.tap_changers)}"),
+    ]
+    return ", ".join(f"{count} {what}" for count, what in parts if count) or "nothing"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _at(when: str) -> str:
+    return f" at {when}" if when else " (table values)"
+
+
+def _power(mw: float) -> str:
+    return f"{mw:.3f} MW" if not abs(mw) < 1 else f"{1e3 * mw:.3f} kW"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
