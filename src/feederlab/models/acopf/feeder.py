@@ -110,27 +110,44 @@ class AcOpf:
         self._model = FeederModel.of(feeder, band, objective, voltage_penalty, curtail)
         self._compiled = lru_cache(maxsize=64)(self._compile)
 
-    def solve(self, point: OperatingPoint, start: Start | OpfSolution | None = None) -> OpfSolution:
-        """Return a local optimum, from setpoints (default: q = 0) or warm from an earlier solution."""
-        return self._run(self._program(point), point, start)
+    @property
+    def unit_cost(self) -> float:
+        """What the objective is worth where its power terms are the rated power and all others one."""
+        power = {"losses", "substation_import", "curtailment"}
+        return sum(
+            weight * (self._model.scale_mva if name in power else 1.0) for name, weight in self.objective.weights
+        )
 
-    def least_violation(self, point: OperatingPoint, starts: Sequence[Start | OpfSolution | None]) -> OpfSolution:
+    def solve(
+        self, point: OperatingPoint, start: Start | Iterate | None = None, ipopt: Ipopt | None = None
+    ) -> OpfSolution:
+        """Return a local optimum, from setpoints (default: q = 0) or warm from the iterate of an earlier solution."""
+        return self._run(self._program(point), point, start, ipopt or self.ipopt)
+
+    def least_violation(self, point: OperatingPoint, starts: Sequence[Start | Iterate | None]) -> OpfSolution:
         """Return the setpoints of least voltage excess, the best of several starts."""
         program = _excess_only(self._program(point))
-        found = [self._run(program, point, start) for start in starts]
+        found = [self._run(program, point, start, self.ipopt) for start in starts]
         return min(found, key=lambda solution: (not solution.solved, solution.excess))
 
     def start(self, point: OperatingPoint, q_mvar: FloatArray, p_mw: FloatArray | None = None) -> Start:
-        """Return a start at setpoints, made feasible for the devices; its voltages are those of a power flow.
+        """Return a start at setpoints, made feasible, and the voltages of a power flow at them.
 
         Where no power flow solves, the voltages are those of the unloaded feeder.
         """
-        p_max, s = self._available(point), self.feeder.inverters.s_mva
-        p = p_max if p_mw is None else np.clip(p_mw, 0.0, p_max)
-        room = np.sqrt(np.maximum(s**2 - p**2, 0.0))
-        q = np.clip(q_mvar, -room, room)
+        q, p = self.feasible(point, q_mvar, p_mw)
         u = self._flow(point, p, q).u
         return Start(p, q, u if np.isfinite(u.real).all() else self._unloaded(point))
+
+    def feasible(
+        self, point: OperatingPoint, q_mvar: FloatArray, p_mw: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return (q, p) made feasible for the devices; p is what is available unless it is given and may be lowered."""
+        p, s = self._available(point), self.feeder.inverters.s_mva
+        if self.curtail and p_mw is not None:
+            p = np.minimum(np.maximum(p_mw, 0.0), p)
+        room = np.sqrt(np.maximum(s**2 - p**2, 0.0))
+        return np.minimum(np.maximum(q_mvar, -room), room), p
 
     def verify(self, point: OperatingPoint, q_mvar: FloatArray, p_mw: FloatArray) -> tuple[float, Solution]:
         """Return objective plus penalty of setpoints in an AC power flow (inf if it has no solution), and the flow."""
@@ -167,13 +184,13 @@ class AcOpf:
         )
         return u
 
-    def _run(self, program: QuadraticProgram, point: OperatingPoint, start: Start | OpfSolution | None) -> OpfSolution:
-        if isinstance(start, OpfSolution):
-            report = self.ipopt.solve(program, start.end)
-        else:
+    def _run(
+        self, program: QuadraticProgram, point: OperatingPoint, start: Start | Iterate | None, ipopt: Ipopt
+    ) -> OpfSolution:
+        if not isinstance(start, Iterate):
             begin = start or self.start(point, np.zeros(len(self.feeder.inverters)))
-            report = self.ipopt.solve(program, self._position(program, point, begin))
-        return self._solution(program, point, report)
+            return self._solution(program, point, ipopt.solve(program, self._position(program, begin)))
+        return self._solution(program, point, ipopt.solve(program, start))
 
     def _solution(self, program: QuadraticProgram, point: OperatingPoint, report: IpoptResult) -> OpfSolution:
         x, at = report.end.x, program.variables
@@ -189,7 +206,7 @@ class AcOpf:
             solved=report.solved, iterations=report.iterations, time_s=report.time_s, end=report.end,
         )  # fmt: skip
 
-    def _position(self, program: QuadraticProgram, point: OperatingPoint, start: Start) -> FloatArray:
+    def _position(self, program: QuadraticProgram, start: Start) -> FloatArray:
         """Return the (n,) variables of a start."""
         x, at, scale = np.zeros(program.shape[1]), program.variables, self._model.scale_mva
         product, v = pair_values(self._model.ends, start.u), np.abs(start.u) ** 2
