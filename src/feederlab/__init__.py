@@ -1,0 +1,130 @@
+"""feederlab: compare, certify and embed voltage controllers on electricity distribution feeders.
+
+Everything public is here, flat, and imported when it is first used, so that ``import feederlab`` costs nothing:
+
+>>> import feederlab as fl
+>>> scenario = fl.load_scenario("mapdn33", start="2016-06-21", days=1)  # doctest: +SKIP
+>>> fl.compare(scenario, {"none": fl.NoControl(), "droop": fl.VoltVar(curve="mapdn")}).table()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from feederlab.compare import compare
+    from feederlab.comparison import Cell, Comparison
+    from feederlab.controllers.base import (
+        GLOBAL,
+        LOCAL,
+        ZONE,
+        Controller,
+        ControlTask,
+        Decision,
+        Information,
+        Measurement,
+        Prepared,
+        Scope,
+        Setpoints,
+        Settle,
+        State,
+    )
+    from feederlab.controllers.feedback import Feedback
+    from feederlab.controllers.fixed_pf import FixedPowerFactor
+    from feederlab.controllers.lindistflow import LinDistFlow
+    from feederlab.controllers.none import NoControl
+    from feederlab.controllers.opf import Opf
+    from feederlab.controllers.opf import Opf as OPF
+    from feederlab.controllers.registry import create as create_controller
+    from feederlab.controllers.socp import Socp
+    from feederlab.controllers.socp import Socp as SOCP
+    from feederlab.controllers.volt_var import VoltVar
+    from feederlab.controllers.volt_watt import VoltWatt
+    from feederlab.controllers.watt_var import WattVar
+    from feederlab.errors import (
+        FeederlabError,
+        InputError,
+        MissingExtraError,
+        NotRadialError,
+        Problem,
+        ResultFileError,
+        UnknownNameError,
+        ValidationError,
+    )
+    from feederlab.metrics import METRICS, Metric, score
+    from feederlab.models.feeder import Feeder
+    from feederlab.models.objective import Objective
+    from feederlab.models.plant import DeviceState, Plant, Wanted
+    from feederlab.models.powerflow.base import PowerFlow, Solution
+    from feederlab.models.profiles import Profile
+    from feederlab.models.scenario import ProfileNoise, Scenario, Series
+    from feederlab.result import Result
+    from feederlab.scenarios import load_scenario
+    from feederlab.simulate import RunOptions, control_task, simulate
+    from feederlab.summary import Summary, summarise
+    from feederlab.testing import check_controller
+
+_HOMES: dict[str, str] = {
+    "Cell": "comparison", "Comparison": "comparison", "compare": "compare",
+    **dict.fromkeys(
+        ("GLOBAL", "LOCAL", "ZONE", "ControlTask", "Controller", "Decision", "Information", "Measurement", "Prepared",
+         "Scope", "Setpoints", "Settle", "State"), "controllers.base"),
+    "Feedback": "controllers.feedback", "FixedPowerFactor": "controllers.fixed_pf",
+    "LinDistFlow": "controllers.lindistflow", "NoControl": "controllers.none", "Opf": "controllers.opf",
+    "OPF": "controllers.opf:Opf", "create_controller": "controllers.registry:create", "Socp": "controllers.socp",
+    "SOCP": "controllers.socp:Socp", "VoltVar": "controllers.volt_var", "VoltWatt": "controllers.volt_watt",
+    "WattVar": "controllers.watt_var",
+    **dict.fromkeys(
+        ("FeederlabError", "InputError", "MissingExtraError", "NotRadialError", "Problem", "ResultFileError",
+         "UnknownNameError", "ValidationError"), "errors"),
+    "METRICS": "metrics", "Metric": "metrics", "score": "metrics",
+    "Feeder": "models.feeder", "Objective": "models.objective",
+    "DeviceState": "models.plant", "Plant": "models.plant", "Wanted": "models.plant",
+    "PowerFlow": "models.powerflow.base", "Solution": "models.powerflow.base", "Profile": "models.profiles",
+    "ProfileNoise": "models.scenario", "Scenario": "models.scenario", "Series": "models.scenario",
+    "Result": "result", "load_scenario": "scenarios",
+    "RunOptions": "simulate", "control_task": "simulate", "simulate": "simulate",
+    "Summary": "summary", "summarise": "summary", "check_controller": "testing",
+}  # fmt: skip
+"""name -> module inside feederlab, or ``module:its name there``."""
+
+__all__ = [  # noqa: RUF022
+    "Cell", "Comparison", "ControlTask", "Controller", "Decision", "DeviceState", "Feedback", "Feeder",
+    "FeederlabError", "FixedPowerFactor", "GLOBAL", "Information", "InputError", "LOCAL", "LinDistFlow", "METRICS",
+    "Measurement", "Metric", "MissingExtraError", "NoControl", "NotRadialError", "OPF", "Objective", "Opf", "Plant",
+    "PowerFlow", "Prepared", "Problem", "Profile", "ProfileNoise", "Result", "ResultFileError", "RunOptions", "SOCP",
+    "Scenario", "Scope", "Series", "Setpoints", "Settle", "Socp", "Solution", "State", "Summary", "UnknownNameError",
+    "ValidationError", "VoltVar", "VoltWatt", "Wanted", "WattVar", "ZONE", "check_controller", "compare",
+    "control_task", "create_controller", "load_scenario", "score", "simulate", "summarise",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("feederlab")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'feederlab' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(import_module(f"feederlab.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
+
+class _Package(ModuleType):
+    """Keeps ``feederlab.simulate`` the function: importing a submodule of that name would put the module there."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -59,7 +59,7 @@ def _lines(ax: Any, feeder: Feeder, places: FloatArray, *, elbows: bool) -> None
             a, b = places[feeder.branches.from_node[k]], places[feeder.branches.to_node[k]]
             if elbows and a[1] != b[1]:
                 near, far = (a, b) if a[0] <= b[0] else (b, a)
-                segments.append(np.array([near, (near[0] + 0.5, near[1]), (near[0] + 0.5, far[1]), far]))
+                segments.append(np.array([near, (near[0] + 0.35, far[1]), far]))
             else:
                 segments.append(np.array([a, b]))
         if segments:
@@ -110,12 +110,6 @@ def _numbers(ax: Any, feeder: Feeder, places: FloatArray) -> None:
     for node, bus in enumerate(feeder.node_bus):
         if bus >= 0:
             ax.annotate(
-                str(bus),
-                places[node],
-                xytext=(0, 8),
-                ha="center",
-                textcoords="offset points",
-                fontsize=7,
-                color=MUTED,
-                zorder=5,
-            )
+                str(bus), places[node], xytext=(0, 10), textcoords="offset points", ha="center", fontsize=7,
+                color=MUTED, zorder=5,
+            )  # fmt: skip
