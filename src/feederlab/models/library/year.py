@@ -1,0 +1,62 @@
+"""SimBench's year: 35,136 quarter hours of load, renewable and storage shapes (data: ODbL, simbench.de)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from feederlab.models.arrays import FloatArray
+from feederlab.models.library.cache import recall, remember
+
+QUARTERS = 35_136
+TABLES = ("load", "renewables", "storage", "powerplants")
+
+
+def times() -> pd.DatetimeIndex:
+    """Return the (35136,) instants: 2016 in central European standard time.
+
+    SimBench labels its rows in local time, so that an hour is missing in March and one comes twice in October; the rows
+    are evenly spaced all the same, and are numbered here without summer time.
+    """
+    return pd.date_range("2016-01-01", periods=QUARTERS, freq="15min")
+
+
+@lru_cache(maxsize=8)
+def table(name: str, scenario: int = 0) -> pd.DataFrame:
+    """Return the (35136, shapes) relative profiles of one of `TABLES`; load shapes end in ``_pload`` and ``_qload``.
+
+    scenario : SimBench's 0 (today), 1 (future), 2 (far future); storage shapes exist in 1 and 2 only.
+    """
+    found = recall(_file(name, scenario), _read)
+    return _parse(scenario)[name] if found is None else found
+
+
+def shapes(name: str, columns: list[str], scenario: int = 0) -> FloatArray:
+    """Return (35136, len(columns)) relative values."""
+    return table(name, scenario)[columns].to_numpy(dtype=np.float64)
+
+
+def _file(name: str, scenario: int) -> str:
+    return f"simbench-{version('simbench')}/year-{scenario}-{name}.parquet"
+
+
+def _read(path: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(path)
+    if len(frame) not in (0, QUARTERS):
+        raise ValueError(f"{len(frame)} rows")
+    return frame
+
+
+@lru_cache(maxsize=1)
+def _parse(scenario: int) -> dict[str, pd.DataFrame]:
+    import simbench
+
+    parsed = simbench.get_all_simbench_profiles(scenario)
+    tables = {name: parsed[name].drop(columns="time").astype(np.float64) for name in TABLES}
+    for name, frame in tables.items():
+        remember(_file(name, scenario), frame.to_parquet)
+    return tables
