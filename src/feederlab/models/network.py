@@ -137,7 +137,7 @@ def tap_positions(net: Any, branches: Branches, rows: IntArray, lowest: IntArray
     for offset in range(span):
         net.trafo.loc[index, "tap_pos"] = np.minimum(lowest + offset, highest)
         internal = _internal_model(net)
-        built.append(_two_port(internal, internal["branch"].real).take(rows))
+        built.append(two_ports(internal, internal["branch"].real).take(rows))
     return [_stack(built, k, int(highest[k] - lowest[k]) + 1) for k in range(len(rows))]
 
 
@@ -157,7 +157,8 @@ def _internal_model(net: Any) -> dict[str, Any]:
     return model
 
 
-def _two_port(internal: dict[str, Any], branch: FloatArray) -> TwoPort:
+def two_ports(internal: dict[str, Any], branch: FloatArray) -> TwoPort:
+    """Return the two-ports of the branch table of pandapower's internal model."""
     kept = internal["internal"]["branch_is"]
 
     def extra(name: str) -> FloatArray:
@@ -186,7 +187,7 @@ def _branches(net: Any, internal: dict[str, Any], branch: FloatArray) -> Branche
         element[rows], index[rows], limit_f[rows], limit_t[rows] = table, ids, at_f, at_t
     return Branches(
         from_node=branch[:, _F_BUS].astype(np.int64), to_node=branch[:, _T_BUS].astype(np.int64),
-        two_port=_two_port(internal, branch), element=tuple(element[kept]), element_index=index[kept],
+        two_port=two_ports(internal, branch), element=tuple(element[kept]), element_index=index[kept],
         i_max_f_ka=limit_f[kept], i_max_t_ka=limit_t[kept],
     )  # fmt: skip
 

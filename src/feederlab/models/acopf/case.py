@@ -12,7 +12,15 @@ from feederlab.errors import InputError
 from feederlab.models.acopf.bridge import extract
 from feederlab.models.acopf.case_grid import CaseGrid
 from feederlab.models.acopf.costs import generation_cost
-from feederlab.models.acopf.grid import NodePower, add_voltages, admittance_matrix, branch_power, linear, pair_values
+from feederlab.models.acopf.grid import (
+    NodePower,
+    add_voltages,
+    admittance_matrix,
+    branch_power,
+    current_square,
+    linear,
+    pair_values,
+)
 from feederlab.models.acopf.ipopt import Ipopt, IpoptResult
 from feederlab.models.acopf.program import QuadraticProgram
 from feederlab.models.arrays import ComplexArray, FloatArray
@@ -84,8 +92,11 @@ def _add_branch_limits(model: pyo.ConcreteModel, grid: CaseGrid) -> None:
 
     def flow(m: Any, k: int, at_to: int) -> Any:
         own, mutual = (ytt[k], ytf[k]) if at_to else (yff[k], yft[k])
+        limit = float(grid.rating[k]) ** 2
+        if grid.rating_is_current:
+            return current_square(m, grid.ends, k, complex(own), complex(mutual), bool(at_to)) <= limit
         p, q = branch_power(m, grid.ends, k, complex(own), complex(mutual), bool(at_to))
-        return p**2 + q**2 <= float(grid.rating[k]) ** 2
+        return p**2 + q**2 <= limit
 
     model.flow = pyo.Constraint(limited, [0, 1], rule=flow)
     # tan(theta_from - theta_to) = s / c, and c > 0 within a quarter turn.
@@ -147,6 +158,8 @@ class CaseState:
         np.add.at(injected, grid.gen_node, s)
         np.subtract.at(injected, grid.ends.from_node, s_f)
         np.subtract.at(injected, grid.ends.to_node, s_t)
+        if grid.rating_is_current:
+            s_f, s_t = s_f / vm[grid.ends.from_node], s_t / vm[grid.ends.to_node]
         angle = np.angle(self.voltage[grid.ends.from_node] * np.conj(self.voltage[grid.ends.to_node]))
         broken: list[FloatArray] = [
             np.abs(injected), grid.vm_low - vm, vm - grid.vm_high, grid.p_low - s.real, s.real - grid.p_high,

@@ -53,7 +53,8 @@ class CaseGrid:
     bus_id : (nodes,).  demand, shunt : (nodes,) complex.  vm_low, vm_high : (nodes,).  slack, slack_rad : (refs,).
     gen_row : (gens,) rows of the case's gen table.  gen_node, p_low, p_high, q_low, q_high : (gens,).
     branch_row : (branches,) rows of the case's branch table.  admittances : (yff, yft, ytf, ytt), each (branches,).
-    rating : (branches,) inf if none.  angle_low, angle_high : (branches,) rad, infinite if none.
+    rating : (branches,) inf if none; of the apparent power at both ends or, with `rating_is_current`, of the current.
+    angle_low, angle_high : (branches,) rad, infinite if none.
     power_factor : (gens,) fixed q / p of dispatchable loads, NaN for others.  cost : (gens or 2 gens, k) gencost rows.
     """
 
@@ -79,6 +80,7 @@ class CaseGrid:
     rating: FloatArray
     angle_low: FloatArray
     angle_high: FloatArray
+    rating_is_current: bool = False
 
     @classmethod
     def from_tables(cls, case: MatpowerCase) -> CaseGrid:

@@ -120,6 +120,19 @@ def branch_power(model: pyo.ConcreteModel, ends: Ends, row: int, own: complex, m
     return p, linear([(-own.imag, u), (-mutual.imag, c), (sign * mutual.real, s)])
 
 
+def current_square(model: pyo.ConcreteModel, ends: Ends, row: int, own: complex, mutual: complex, at_to: bool) -> Any:
+    """Return the squared current into one end of a branch (p.u.): |own U + mutual U'|^2, linear in u, c and s."""
+    here, there = int(ends.from_node[row]), int(ends.to_node[row])
+    if at_to:
+        here, there = there, here
+    pair, product = int(ends.pair[row]), 2 * own * mutual.conjugate()
+    sign = -1.0 if bool(ends.flipped[row]) != at_to else 1.0
+    u, c, s = model.u, model.c[pair], model.s[pair]
+    return linear(
+        [(abs(own) ** 2, u[here]), (abs(mutual) ** 2, u[there]), (product.real, c), (-sign * product.imag, s)]
+    )
+
+
 def admittance_matrix(
     ends: Ends, parts: tuple[ComplexArray, ComplexArray, ComplexArray, ComplexArray], shunt: ComplexArray
 ) -> sp.csr_matrix:
