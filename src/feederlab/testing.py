@@ -75,10 +75,11 @@ def check_controller(
         Listing every promise that is broken.
     """
     case = Case(controller, example_scenario() if scenario is None else scenario, tolerance, seed)
-    broken = []
+    broken: list[str] = []
     for name, check in CHECKS.items():
         try:
-            broken += [f"{name}: {message}" for message in check(case)]
+            for message in check(case):
+                broken.append(f"{name}: {message}")  # one by one: what was found before an exception counts
         except Exception as error:  # a controller may raise anything; the report must go on
             broken.append(f"{name}: raised {type(error).__name__}: {error}")
     if broken:
@@ -340,7 +341,7 @@ def _limit_faults(case: Case, setpoints: Setpoints, m: Measurement) -> Iterator[
     }
     for name, (low, high) in ranges.items():
         values = getattr(setpoints, name)
-        if values is None:
+        if values is None or np.shape(values) != np.shape(low):
             continue
         if not np.isfinite(values).all():
             yield f"{name} is not finite although nothing is wrong with the measurement"
