@@ -106,25 +106,27 @@ class ConeProgram:
         moved = {name: getattr(self, f"_{name}").update(self._theta, changed) for name in ("q", "b", "a", "p")}
         return self._backend.solve(moved)
 
-    def lower_bound(self, solution: ConeSolution, reach: FloatArray) -> float:
-        """Return a lower bound of the objective over all feasible x with ``|x_i| <= reach_i``.
+    def lower_bound(self, solution: ConeSolution, box: tuple[FloatArray, FloatArray]) -> float:
+        """Return a lower bound of the objective over all feasible x within ``low <= x <= high``.
 
         With multipliers z in K* and the dual residual ``rho = P y + q + A' z`` at any point y, every feasible x has
-        ``1/2 x'Px + q'x >= -1/2 y'Py - b'z + rho'x``; the last product is at least ``-sum |rho_i| reach_i``.  So the
-        bound holds whatever the solver's accuracy: z is first pulled into the dual cone.
+        ``1/2 x'Px + q'x >= -1/2 y'Py - b'z + rho'x``, and rho'x is least at a corner of the box.  So the bound holds
+        whatever the solver's accuracy: z is first pulled into the dual cone.
         """
         y, z = solution.x, self._into_dual_cone(solution.z)
         curved = self._p.matrix @ y
         residual = curved + self._q.values[:-1] + self._a.matrix.T @ z
-        value = -0.5 * y @ curved - self._b.values @ z - np.abs(residual) @ reach + self._q.values[-1]
+        corner = np.where(residual > 0, box[0], box[1])
+        value = -0.5 * y @ curved - self._b.values @ z + residual @ corner + self._q.values[-1]
         return float(value) if np.isfinite(value) else -np.inf
 
-    def reach(self, **limits: Any) -> FloatArray:
-        """Return the stacked bounds on |x| for `lower_bound` from one value per variable name."""
-        stacked = np.full(self._n, np.inf)
+    def box(self, limits: Mapping[str, tuple[Any, Any]]) -> tuple[FloatArray, FloatArray]:
+        """Return the stacked box of `lower_bound` from variable name -> (lowest, highest)."""
+        low, high = np.empty(self._n), np.empty(self._n)
         for name, (start, shape) in self.variables.items():
-            stacked[start : start + int(np.prod(shape))] = np.ravel(limits[name], order="F")
-        return stacked
+            part = slice(start, start + int(np.prod(shape)))
+            low[part], high[part] = (np.ravel(np.asarray(side, dtype=float), order="F") for side in limits[name])
+        return low, high
 
     def unpack(self, x: FloatArray) -> dict[str, FloatArray]:
         """Return variable name -> value of a stacked x."""

@@ -31,8 +31,9 @@ from feederlab.models.operating_point import OperatingPoint
 LOSS_SHARE = 1e-2
 """Default price of losses where the objective has none: this share of the objective's weights per rated MW."""
 _SETTINGS = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
-_V_MAX = 4.0  # squared magnitude (p.u.) beyond which no state is considered by the bound
-_FLOW_MAX = 10.0  # and multiple of the rated (or present, if larger) flow of a branch
+# The states that the bound speaks of: squared magnitudes (p.u.), and a multiple of the sum of all ratings below a branch
+# (or of the present injections, if larger).
+_V_MIN, _V_MAX, _FLOW_MAX = 0.25, 4.0, 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,8 @@ class RelaxationSolution:
     q_mvar, p_mw : (inverters,) setpoints.  vm : (nodes,) voltages that the relaxation claims (p.u.).
     objective : what the relaxation claims the setpoints cost, voltage penalty included.
     bound : certified lower bound of objective plus voltage penalty over all setpoints, for every AC state with
-    voltages below 2 p.u. and branch flows below ten times their rating (-inf if the solver failed).
+    voltages between 0.5 and 2 p.u. and branch flows below three times the sum of the ratings they serve (-inf if the
+    solver failed).
     cone_gap : largest invented loss of a branch, over its own losses or the feeder's mean branch losses, whichever is
     larger; only branches with r > 0 count, elsewhere the squared current is free.
     excess : sum of what the claimed voltages lie outside the band (p.u. of squared magnitude).
@@ -187,9 +189,12 @@ class _Step:
         """Return the certified bound in the units of the objective."""
         program, scale = self.model._program, self.model._scale
         flow = _FLOW_MAX * np.maximum(np.abs(self.flow_guess) / scale, 1.0)
-        limits = {"P": flow, "Q": flow, "l": flow**2, "v": _V_MAX, "slack": _V_MAX, "q": 1.0, "p": 1.0}
-        reach = program.reach(**{name: limits[name] for name in program.variables})
-        return program.lower_bound(solved, reach) * costs.unit + costs.constant
+        v_ref, l_max = self.model._v_ref, flow**2 * self.flow.ratio2 / _V_MIN
+        limits = {
+            "P": (-flow, flow), "Q": (-flow, flow), "l": (0.0, l_max), "v": (_V_MIN - v_ref, _V_MAX - v_ref),
+            "slack": (0.0, _V_MAX), "q": (-1.0, 1.0), "p": (0.0, 1.0),
+        }  # fmt: skip
+        return program.lower_bound(solved, program.box(limits)) * costs.unit + costs.constant
 
     def answer(
         self, costs: Costs, bound: float, chosen: ConeSolution, also: ConeSolution | None = None
