@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from feederlab.certify import Certificate, certify, lower_bounds
     from feederlab.compare import compare
     from feederlab.comparison import Cell, Comparison
     from feederlab.controllers.base import (
@@ -59,8 +60,10 @@ if TYPE_CHECKING:
     from feederlab.models.objective import Objective
     from feederlab.models.plant import DeviceState, Plant, Wanted
     from feederlab.models.powerflow.base import PowerFlow, Solution
+    from feederlab.models.powerflow.net import NetFlow, powerflow
     from feederlab.models.profiles import Profile
     from feederlab.models.scenario import ProfileNoise, Scenario, Series
+    from feederlab.opf_case import OpfResult, solve_opf
     from feederlab.result import Result
     from feederlab.scenarios import load_scenario
     from feederlab.simulate import RunOptions, control_task, simulate
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from feederlab.testing import check_controller
 
 _HOMES: dict[str, str] = {
+    "Certificate": "certify", "certify": "certify", "lower_bounds": "certify",
     "Cell": "comparison", "Comparison": "comparison", "compare": "compare",
     **dict.fromkeys(
         ("GLOBAL", "LOCAL", "ZONE", "ControlTask", "Controller", "Decision", "Information", "Measurement", "Prepared",
@@ -85,20 +89,22 @@ _HOMES: dict[str, str] = {
     "DeviceState": "models.plant", "Plant": "models.plant", "Wanted": "models.plant",
     "PowerFlow": "models.powerflow.base", "Solution": "models.powerflow.base", "Profile": "models.profiles",
     "ProfileNoise": "models.scenario", "Scenario": "models.scenario", "Series": "models.scenario",
-    "Result": "result", "load_scenario": "scenarios",
+    "NetFlow": "models.powerflow.net", "powerflow": "models.powerflow.net",
+    "OpfResult": "opf_case", "solve_opf": "opf_case", "Result": "result", "load_scenario": "scenarios",
     "RunOptions": "simulate", "control_task": "simulate", "simulate": "simulate",
     "Summary": "summary", "summarise": "summary", "check_controller": "testing",
 }  # fmt: skip
 """name -> module inside feederlab, or ``module:its name there``."""
 
 __all__ = [  # noqa: RUF022
-    "Cell", "Comparison", "ControlTask", "Controller", "Decision", "DeviceState", "Feedback", "Feeder",
-    "FeederlabError", "FixedPowerFactor", "GLOBAL", "Information", "InputError", "LOCAL", "LinDistFlow", "METRICS",
-    "Measurement", "Metric", "MissingExtraError", "NoControl", "NotRadialError", "OPF", "Objective", "Opf", "Plant",
-    "PowerFlow", "Prepared", "Problem", "Profile", "ProfileNoise", "Result", "ResultFileError", "RunOptions", "SOCP",
-    "Scenario", "Scope", "Series", "Setpoints", "Settle", "Socp", "Solution", "State", "Summary", "UnknownNameError",
-    "ValidationError", "VoltVar", "VoltWatt", "Wanted", "WattVar", "ZONE", "check_controller", "compare",
-    "control_task", "create_controller", "load_scenario", "score", "simulate", "summarise",
+    "Cell", "Certificate", "Comparison", "ControlTask", "Controller", "Decision", "DeviceState", "Feedback",
+    "Feeder", "FeederlabError", "FixedPowerFactor", "GLOBAL", "Information", "InputError", "LOCAL", "LinDistFlow",
+    "METRICS", "Measurement", "Metric", "MissingExtraError", "NetFlow", "NoControl", "NotRadialError", "OPF",
+    "Objective", "Opf", "OpfResult", "Plant", "PowerFlow", "Prepared", "Problem", "Profile", "ProfileNoise",
+    "Result", "ResultFileError", "RunOptions", "SOCP", "Scenario", "Scope", "Series", "Setpoints", "Settle", "Socp",
+    "Solution", "State", "Summary", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
+    "WattVar", "ZONE", "certify", "check_controller", "compare", "control_task", "create_controller",
+    "load_scenario", "lower_bounds", "powerflow", "score", "simulate", "solve_opf", "summarise",
 ]  # fmt: skip
 
 

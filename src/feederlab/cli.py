@@ -149,32 +149,24 @@ def compare(
 @app.command()
 def opf(
     case: Annotated[str, typer.Argument(help="MATPOWER case name (case118), pandapower .json or .m file.")],
-    objective: Annotated[str, typer.Option(help="cost, losses, voltage_deviation, ... or NAME=WEIGHT+...")] = "cost",
+    objective: Annotated[
+        str | None, typer.Option(help="cost, losses, voltage_deviation, ... [default: cost of a case, losses of a net]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Solve one exact AC optimal power flow, radial or meshed."""
-    from feederlab.opf_case import solve_case
+    from feederlab.opf_case import solve_opf
 
-    solved = solve_case(case, objective)
-    _print_opf(solved, case, objective, as_json)
-
-
-def _print_opf(solved: Any, case: str, objective: str, as_json: bool) -> None:
-    figures = {
-        "case": case, "objective": objective, "status": solved.status, "value": solved.objective,
-        "losses_mw": solved.losses_mw, "bound": solved.bound, "gap": solved.gap,
-    }  # fmt: skip
+    solved = solve_opf(case, objective)
+    figures = solved.to_dict()
     if as_json:
         _print_json(figures)
-        return
-    from rich import box
-    from rich.table import Table
+    else:
+        from feederlab.report.table import figures_table
 
-    table = Table(box=box.SIMPLE, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in figures.items():
-        if not (isinstance(value, float) and math.isnan(value)):
-            table.add_row(name, f"{value:.6f}" if isinstance(value, float) else str(value))
-    _console().print(table)
+        _console().print(figures_table(figures))
+    if not solved.converged:
+        raise typer.Exit(1)
 
 
 def _band(text: str | None) -> tuple[float, float] | None:

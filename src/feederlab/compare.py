@@ -85,15 +85,12 @@ def compare(
     record = _record(plan, options) | {"request": dict(request or {})}
     if out is not None:
         check_folder(Path(out), record, overwrite=overwrite)
-    tasks: list[_Task] = [*plan.runs, *(plan.certificates(options) if certificates else [])]
-    answers = list(_work(tasks, jobs, progress))
-    cells = [task.cell for task in plan.runs]
-    outcome = dict(zip(cells, answers[: len(cells)], strict=True))
-    bounds = dict(zip(plan.scenarios, answers[len(cells) :], strict=False))
+    outcome = dict(zip((task.cell for task in plan.runs), _work(plan.runs, jobs, progress), strict=True))
     runs = {cell: answer for cell, answer in outcome.items() if not isinstance(answer, _Refusal)}
     refused = {cell: answer for cell, answer in outcome.items() if isinstance(answer, _Refusal)}
     if not runs:
         raise _all_refused(refused)
+    bounds = _bounds(plan, runs, options, jobs, progress) if certificates else {}
     metrics = _scores(plan, runs, bounds)
     comparison = Comparison(metrics, runs, {cell: refusal.reason for cell, refusal in refused.items()}, record)
     if out is not None:
@@ -162,12 +159,17 @@ class _Run:
 
 
 @dataclass(frozen=True, eq=False)
-class _Certificate:
-    """One scenario: returns its lower bounds as a Dataset over time, None where there are none."""
+class _Bound:
+    """Lower bounds of a scenario, as a Dataset over time; None where there are none.
+
+    course : the run whose taps, capacitor steps and storage the bounds are for; None: the scenario's own.
+    """
 
     scenario: Scenario
     options: RunOptions
-    what: str = "certificates"
+    curtail: bool
+    course: xr.Dataset | None
+    what: str = "lower bounds"
 
     @property
     def steps(self) -> int:
@@ -176,14 +178,46 @@ class _Certificate:
     def __call__(self, done: Callable[[int], None] | None = None) -> xr.Dataset | None:
         from feederlab.certify import lower_bounds
 
-        plain = replace(self.options, mismatch=0.0)
+        task = control_task(self.scenario, replace(self.options, mismatch=0.0))
         try:
-            return lower_bounds(self.scenario, control_task(self.scenario, plain), progress=done)
+            return lower_bounds(self.scenario, task, course=self.course, curtail=self.curtail, progress=done)
         except InputError:
             return None
 
 
-_Task = _Run | _Certificate
+def _bounds(
+    plan: _Plan, runs: Mapping[Cell, Result], options: RunOptions, jobs: int, progress: Progress | None
+) -> dict[Cell, xr.Dataset | None]:
+    """Return each run's certificate.
+
+    Runs share one unless they lowered active power, which a bound must allow for, or moved something that is no
+    inverter: taps, capacitors and storage are given to a bound, so such a run gets its own.
+    """
+    from feederlab.certify import curtailed
+
+    wanted: dict[tuple[Any, ...], _Bound] = {}
+    key_of: dict[Cell, tuple[Any, ...]] = {}
+    for cell, result in runs.items():
+        scenario, curtail = plan.scenarios[cell.scenario, cell.window], curtailed(result.data)
+        moved = _moved(scenario, result.data)
+        key_of[cell] = key = (cell.scenario, cell.window, curtail, cell if moved else None)
+        wanted.setdefault(key, _Bound(scenario, options, curtail, result.data if moved else None))
+    found = dict(zip(wanted, _work(list(wanted.values()), jobs, progress), strict=True))
+    return {cell: found[key] for cell, key in key_of.items()}
+
+
+def _moved(scenario: Scenario, data: xr.Dataset) -> bool:
+    """Say whether a run moved a tap, a capacitor or a storage unit."""
+    feeder = scenario.feeder
+    return bool(
+        (data["tap"].to_numpy() != feeder.tap_changers.tap).any()
+        or (data["step"].to_numpy() != feeder.capacitors.step).any()
+        or data["storage_p_mw"].to_numpy().any()
+        or data["storage_q_mvar"].to_numpy().any()
+    )
+
+
+_Task = _Run | _Bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,9 +226,6 @@ class _Plan:
     controllers: dict[str, Controller]
     seeds: tuple[int, ...]
     runs: list[_Run]
-
-    def certificates(self, options: RunOptions) -> list[_Certificate]:
-        return [_Certificate(scenario, options) for scenario in self.scenarios.values()]
 
 
 def _plan(
@@ -280,9 +311,7 @@ def _alone(task: _Task) -> Any:
     return task()
 
 
-def _scores(
-    plan: _Plan, runs: Mapping[Cell, Result], bounds: Mapping[tuple[str, str], xr.Dataset | None]
-) -> xr.Dataset:
+def _scores(plan: _Plan, runs: Mapping[Cell, Result], bounds: Mapping[Cell, xr.Dataset | None]) -> xr.Dataset:
     """Return the metrics Dataset; cells without a run are NaN."""
     import xarray as xr
 
@@ -297,7 +326,7 @@ def _scores(
             windows.index(cell.window),
             seeds.index(cell.seed),
         )
-        scores = score(result, bounds.get((cell.scenario, cell.window)))
+        scores = score(result, bounds.get(cell))
         values[(slice(None), *place)] = [scores[metric.name] for metric in METRICS]
     dims = ("controller", "scenario", "window", "seed")
     return xr.Dataset(

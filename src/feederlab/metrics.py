@@ -31,7 +31,8 @@ def per_step(vm: FloatArray, band: FloatArray, loading: FloatArray, is_line: Boo
     """Reduce a run to one number per step.
 
     vm : (T, buses) voltage magnitude (p.u.); a row of NaN is a power flow without solution, which counts as wholly
-    out of band.  band : (2, buses), NaN at unsupplied buses.  loading : (T, branches) %; NaN: no limit.
+    out of band.  band : (2, buses), NaN at unsupplied buses, 0 and inf where the voltage is given and no one's to keep
+    (the slack).  loading : (T, branches) %; NaN: no limit.
     is_line : (branches,) whether a branch is a line; the others are transformers and the like.
 
     Returns
@@ -42,7 +43,7 @@ def per_step(vm: FloatArray, band: FloatArray, loading: FloatArray, is_line: Boo
         the same distance from 1 p.u.; ``deviation_pu``: mean |v_i - 1|; ``vm_min_pu``, ``vm_max_pu``;
         ``line_loading_percent``, ``transformer_loading_percent``: the highest.
     """
-    supplied = np.isfinite(band).all(axis=0)
+    supplied = ~np.isnan(band).any(axis=0)
     vm, (low, high) = vm[:, supplied], band[:, supplied]
     solved = np.isfinite(vm).all(axis=1)
     below, above = vm < low - BAND_TOLERANCE, vm > high + BAND_TOLERANCE

@@ -94,7 +94,9 @@ class Recorder:
         """Return what the grid did, and what it costs."""
         feeder, slack = self.scenario.feeder, self.scenario.feeder.slack
         branch = self._branches(objective)
-        vm, band = feeder.to_buses(np.abs(self.u)), feeder.to_buses(self.scenario.band)
+        band = np.array(self.scenario.band)
+        band[:, slack] = 0.0, np.inf
+        vm = feeder.to_buses(np.abs(self.u))
         excess = voltage_excess(self.u, self.scenario.band, slack)
         is_line = np.array([element == "line" for element in feeder.branches.element], dtype=bool)
         variables: dict[str, Any] = {
@@ -111,7 +113,7 @@ class Recorder:
             "converged": ("time", np.isfinite(self.u.real).all(axis=1), {}),
         }
         units = {"percent": "%", "share": "1", "pu": "p.u."}
-        for name, values in per_step(vm, band, branch["loading"], is_line).items():
+        for name, values in per_step(vm, feeder.to_buses(band), branch["loading"], is_line).items():
             variables[name] = ("time", values, {"units": units[name.rsplit("_", 1)[1]]})
         return variables
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from feederlab.models.arrays import ComplexArray, FloatArray
+from feederlab.models.arrays import FloatArray
 from feederlab.models.devices import Elements
-from feederlab.models.feeder import Feeder
-from feederlab.models.powerflow.base import Solution, engine
+from feederlab.models.powerflow.net import at_table_values
 from feederlab.models.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ class Summary:
 
     peak_load_mw, peak_load_at : highest coincident load over the data and when; peak_pv_mw, peak_pv_at : the same for
     what all static generators offer.
-    base_* : power flow at the net's table values, inverters at unity power factor; NaN without a solution.
+    base_* : power flow at the net's table values; NaN without a solution.
     base_low_bus, base_high_bus : pandapower bus of the extremes.
     """
 
@@ -61,7 +60,7 @@ class Summary:
 def summarise(scenario: Scenario) -> Summary:
     """Return a scenario in figures."""
     feeder = scenario.feeder
-    solved = base_state(feeder)
+    solved = at_table_values(feeder)
     vm = feeder.to_buses(solved.vm)
     known = bool(np.isfinite(vm).any())
     load, load_at = _peak(scenario, "load", feeder.loads)
@@ -99,18 +98,6 @@ def summarise(scenario: Scenario) -> Summary:
         base_high_bus=int(feeder.bus_index[np.nanargmax(vm)]) if known else -1,
         notes=tuple(dict.fromkeys((*feeder.notes, *scenario.notes))),
     )
-
-
-def base_state(feeder: Feeder) -> Solution:
-    """Return the power flow at the net's table values, inverters at unity power factor."""
-    total: ComplexArray = np.zeros(feeder.n_nodes, dtype=np.complex128)
-    for sign, elements in ((-1, feeder.loads), (1, feeder.sgens), (-1, feeder.storages)):
-        on = elements.node >= 0
-        power = (elements.p_mw + 1j * elements.q_mvar) * elements.scaling
-        np.add.at(total, elements.node[on], sign * power[on])
-    on = feeder.inverters.node >= 0
-    np.add.at(total, feeder.inverters.node[on], (feeder.inverters.p_mw * feeder.inverters.scaling)[on])
-    return engine(feeder).solve(total)
 
 
 def _peak(scenario: Scenario, table: str, *groups: Elements) -> tuple[float, str]:

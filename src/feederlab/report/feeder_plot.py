@@ -9,22 +9,22 @@ import numpy as np
 
 from feederlab.models.arrays import BoolArray, FloatArray, IntArray
 from feederlab.models.feeder import Feeder
+from feederlab.models.powerflow.net import at_table_values
 from feederlab.models.scenario import Scenario
 from feederlab.report.layout import coordinates, tree_places
 from feederlab.report.style import INK, MUTED, new_figure, save_figure
-from feederlab.summary import base_state
 
 _LABELLED = 60  # nodes up to which every bus carries its number
 
 
 def plot_feeder(scenario: Scenario, path: str | Path) -> Path:
-    """Draw a scenario's feeder, its nodes coloured by the voltage at table values (power factor 1 of the inverters)."""
+    """Draw a scenario's feeder, its nodes coloured by the voltage at table values."""
     feeder = scenario.feeder
     places = coordinates(feeder)
     on_map = places is not None
     if places is None:
         places = tree_places(feeder)
-    vm = base_state(feeder).vm
+    vm = at_table_values(feeder).vm
     span = np.ptp(places, axis=0)
     size = (11.0, float(np.clip(11.0 * span[1] / max(span[0], 1e-9), 4.0, 9.0))) if on_map else _tree_size(span)
     with new_figure(*size) as figure:

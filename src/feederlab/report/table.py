@@ -22,25 +22,35 @@ SHOWN = (
     "gap_pct", "gap_penalised_pct", "max_loading_pct", "decide_ms_p50", "fallbacks", "infeasible_steps",
     "infeasible_proven",
 )  # fmt: skip
-"""The metrics that a 120-column terminal has room for; the files hold them all."""
+"""The metrics that a table may show, in their order; the files hold them all."""
+_DROPPED_FIRST = (
+    "q_mean_mvar", "max_loading_pct", "curtailed_mwh", "objective", "fallbacks", "v_out_pct", "decide_ms_p50",
+    "max_drop_pu", "max_rise_pu", "infeasible_proven", "gap_penalised_pct",
+)  # fmt: skip
+WIDTH = 120
+"""Columns that a table may fill."""
 _VOLTAGE = ("cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "infeasible_steps")
 _UNIT_FORMAT = {"%": "{:.2f}", "MW": "{:.4f}", "MVAr": "{:.3f}", "MWh": "{:.3f}", "p.u.": "{:.4f}", "ms": "{:.3g}",
                 "steps": "{:.0f}", "": "{:.4g}"}  # fmt: skip
 
 
-def comparison_table(rows: pd.DataFrame, *, title: str = "", objective: str = "losses") -> Table:
+def comparison_table(rows: pd.DataFrame, *, title: str = "", objective: str = "losses", width: int = WIDTH) -> Table:
     """Return `Comparison.table()` as a rich table, units in the headers.
 
-    The best value of a column is marked with ``*``.  What a run costs is only marked among the rows that leave the
-    band least: losses are easily saved by giving up the voltage.
+    Columns that do not fit into `width` are left out, the least telling ones first.  The best value of a column is
+    marked with ``*``.  What a run costs is only marked among the rows that leave the band least: losses are easily
+    saved by giving up the voltage.
     """
-    shown = [BY_NAME[name] for name in SHOWN if _worth_showing(rows, name, objective)]
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left"
+    )
     where = [name for name in ("scenario", "window", "seed") if name in rows]
+    used = sum(min(_longest(rows, name), 36) + 2 for name in ("controller", *where))
+    shown = _that_fit(rows, [name for name in SHOWN if _worth_showing(rows, name, objective)], width - used - 2)
     for name in ("controller", *where):
-        table.add_column(name, overflow="fold", no_wrap=False)
+        table.add_column(name, overflow="fold", vertical="bottom", min_width=min(_longest(rows, name), 36))
     for metric in shown:
-        table.add_column(f"{metric.title}\n{metric.unit and f'[dim]{escape(metric.unit)}[/dim]'}", justify="right")
+        table.add_column(_header(metric), justify="right", no_wrap=True, vertical="bottom")
     best = {metric.name: _best(rows, metric, where) for metric in shown}
     for index, row in rows.iterrows():
         label = escape(str(row["controller"]))
@@ -53,6 +63,27 @@ def comparison_table(rows: pd.DataFrame, *, title: str = "", objective: str = "l
     notes += [f"{row['controller']}: not applicable: {row['note']}" for _, row in rows.iterrows() if row["note"]]
     table.caption = "\n".join(escape(note) for note in notes)
     return table
+
+
+def _that_fit(rows: pd.DataFrame, names: list[str], room: int) -> list[Metric]:
+    widths = {name: _width(rows, BY_NAME[name]) for name in names}
+    for name in _DROPPED_FIRST:
+        if sum(widths.values()) > room:
+            widths.pop(name, None)
+    return [BY_NAME[name] for name in widths]
+
+
+def _longest(rows: pd.DataFrame, name: str) -> int:
+    return max(len(name), *(len(str(value)) for value in rows[name]))
+
+
+def _width(rows: pd.DataFrame, metric: Metric) -> int:
+    words = [*metric.title.split(), metric.unit, *(_format(value, metric) + "*" for value in rows[metric.name])]
+    return max(map(len, words)) + 2
+
+
+def _header(metric: Metric) -> str:
+    return "\n".join([*metric.title.split(), f"[dim]{escape(metric.unit)}[/dim]"])
 
 
 def _worth_showing(rows: pd.DataFrame, name: str, objective: str) -> bool:
@@ -83,6 +114,8 @@ def _best(rows: pd.DataFrame, metric: Metric, where: list[str]) -> set[object]:
 
 
 def _format(value: float, metric: Metric) -> str:
+    if metric.unit == "%" and abs(value) >= 1e3:
+        return f"{value:.0f}" if abs(value) < 1e5 else f"{value:.0e}"
     return _UNIT_FORMAT.get(metric.unit, "{:.4g}").format(value)
 
 
@@ -100,6 +133,17 @@ def name_table(entries: Mapping[str, str] | Iterable[tuple[str, str]], head: str
     table.add_column("what it is")
     for name, line in entries.items() if isinstance(entries, Mapping) else entries:
         table.add_row(escape(name), escape(line))
+    return table
+
+
+def figures_table(figures: Mapping[str, object]) -> Table:
+    """Return name and value, what is no number left out."""
+    table = Table(box=box.SIMPLE, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in figures.items():
+        if not (isinstance(value, float) and np.isnan(value)):
+            table.add_row(name, f"{value:.8g}" if isinstance(value, float) else escape(str(value)))
     return table
 
 
