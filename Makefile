@@ -11,8 +11,8 @@ setup: .venv/.ready
 	@touch $@
 
 demo: setup
-	$(BIN)/feederlab compare mapdn33 --start 2016-06-20 --days 1 --step 3min \
-	  -c none -c volt_var:preset=mapdn -c volt_var:preset=ieee1547_b -c lindistflow -c socp -c opf \
+	$(BIN)/feederlab compare mapdn33 --start 2016-06-21 --days 1 --step 3min \
+	  -c none -c volt_var:curve=mapdn -c volt_var:curve=ieee1547_b -c lindistflow -c socp -c opf \
 	  --out runs/demo --overwrite
 
 lint: setup

@@ -19,7 +19,7 @@ STEPS = 40
 def rows() -> Iterator[Row]:
     scenario = load("mapdn33")
     scenario = scenario.window(scenario.start, STEPS)
-    droop = create("volt_var:preset=mapdn,max_rounds=1")
+    droop = create("volt_var:curve=mapdn,max_rounds=1")
     a, b, ratio = paired(lambda: simulate(scenario, droop), lambda: by_hand(scenario), rounds=5)
     yield Row(
         "closed-loop step (measure, droop, apply), case33", a / STEPS, "the same loop on runpp", b / STEPS, ratio, 50
