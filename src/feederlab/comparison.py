@@ -137,21 +137,12 @@ class Comparison:
         ResultFileError
             If a file is missing, truncated, or no part of a feederlab comparison.
         """
-        import xarray as xr
-
         base = Path(folder)
-        record = read_record(base)
-        try:
-            metrics = xr.load_dataset(base / _SCORES, engine="h5netcdf")
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise ResultFileError(
-                f"{base / _SCORES} is missing, truncated or no feederlab result: {error}; run the comparison again"
-            ) from error
+        record, metrics = read_record(base), _read_scores(base)
         skipped = {_cell(entry): str(entry["reason"]) for entry in record.pop("skipped")}
         cells = [_cell(entry) for entry in record["cells"]]
         files = _file_names({cell: None for cell in cells if cell not in skipped})
         runs = {cell: Result.load(base / _RUNS / name) for cell, name in files.items()}
-        metrics.attrs.pop("format", None)
         return cls(metrics, runs, skipped, record)
 
 
@@ -200,7 +191,21 @@ def check_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool = F
         return
     if _identity(read_record(folder)) != _identity(record):
         raise ResultFileError(f"{folder} holds the result of another run: choose another folder, or give --overwrite")
-    Comparison.load(folder)
+    _read_scores(folder)
+
+
+def _read_scores(folder: Path) -> xr.Dataset:
+    import xarray as xr
+
+    try:
+        scores = xr.load_dataset(folder / _SCORES, engine="h5netcdf")
+        scores.attrs.pop("format")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ResultFileError(
+            f"{folder / _SCORES} is missing, truncated or no feederlab result: {error}; "
+            "run the comparison again with --overwrite"
+        ) from error
+    return scores
 
 
 def _identity(record: Mapping[str, Any]) -> str:
