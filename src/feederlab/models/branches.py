@@ -118,6 +118,14 @@ class Branches:
         """Return e.g. ``"line 7"``."""
         return f"{self.element[row]} {self.element_index[row]}"
 
+    def take(self, rows: BoolArray) -> Branches:
+        """Return the branches where `rows`, (n,), is true."""
+        return Branches(
+            self.from_node[rows], self.to_node[rows], self.two_port.take(rows),
+            tuple(self.element[k] for k in np.flatnonzero(rows)), self.element_index[rows],
+            self.i_max_f_ka[rows], self.i_max_t_ka[rows],
+        )  # fmt: skip
+
     def with_parameters(self, two_port: TwoPort) -> Branches:
         """Return the same branches with other electrical parameters."""
         return replace(self, two_port=two_port)

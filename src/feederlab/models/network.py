@@ -55,7 +55,7 @@ def fuse_zero_impedance(net: Any) -> tuple[Any, list[str]]:
     notes = []
     for index in line.index[zero]:
         opened = net.switch[(net.switch.et == "l") & (net.switch.element == index) & ~net.switch.closed]
-        net.line.at[index, "in_service"] = False
+        net.line.loc[index, "in_service"] = False
         if not len(opened):
             _close_between(net, int(line.from_bus[index]), int(line.to_bus[index]))
             notes.append(
@@ -111,17 +111,22 @@ def convert(net: Any) -> Network:
     supplied = net.bus.in_service.to_numpy() & (node_of_bus >= 0) & (node_of_bus < len(bus))
     node_of_bus = np.where(supplied, node_of_bus, -1)
     ext = net.ext_grid[net.ext_grid.in_service].iloc[0]
+    branches = _branches(net, internal, branch)
+    # A branch beside a closed switch has both ends at one node: all that is left of it is a shunt there.
+    looped = branches.from_node == branches.to_node
+    shunt = (bus[:, _GS] + 1j * bus[:, _BS]) / base
+    np.add.at(shunt, branches.from_node[looped], np.sum(branches.two_port.take(looped).admittances(), axis=0))
     return Network(
         base_mva=base,
         node_of_bus=node_of_bus,
         node_vn_kv=bus[:, _BASE_KV].astype(float),
-        node_shunt=(bus[:, _GS] + 1j * bus[:, _BS]) / base,
+        node_shunt=shunt,
         node_fixed=-(bus[:, _PD] + 1j * bus[:, _QD]) / base,
         slack=int(slack[0]),
         slack_vm=float(ext.vm_pu),
         slack_rad=float(np.radians(ext.va_degree)),
         pv=np.flatnonzero(bus[:, _BUS_TYPE] == _PV).astype(np.int64),
-        branches=_branches(net, internal, branch),
+        branches=branches.take(~looped),
     )
 
 
@@ -137,7 +142,9 @@ def tap_positions(net: Any, branches: Branches, rows: IntArray, lowest: IntArray
     for offset in range(span):
         net.trafo.loc[index, "tap_pos"] = np.minimum(lowest + offset, highest)
         internal = _internal_model(net)
-        built.append(two_ports(internal, internal["branch"].real).take(rows))
+        branch = internal["branch"].real
+        kept = branch[:, _F_BUS] != branch[:, _T_BUS]
+        built.append(two_ports(internal, branch).take(kept).take(rows))
     return [_stack(built, k, int(highest[k] - lowest[k]) + 1) for k in range(len(rows))]
 
 

@@ -67,8 +67,14 @@ class PandapowerFlow(PowerFlow):
         return Solution(self.feeder, u, self.feeder.two_port(taps), self.feeder.shunt(steps))
 
     def _voltages(self) -> ComplexArray:
-        bus = self._net._ppc["bus"]
-        u: ComplexArray = bus[: self.feeder.n_nodes, 7] * np.exp(1j * np.radians(bus[: self.feeder.n_nodes, 8]))
+        # Where buses are fused, pandapower numbers nodes by what stands at them, so the order is not the feeder's own.
+        # Nodes without a bus (open line ends, star points) come last, in the same order everywhere.
+        internal = np.array(self._net._ppc["internal"]["V"], dtype=np.complex128)
+        named = self.feeder.node_bus >= 0
+        place = np.asarray(self._net._pd2ppc_lookups["bus"])[self.feeder.node_bus[named]]
+        u = np.empty(self.feeder.n_nodes, dtype=np.complex128)
+        u[named] = internal[place]
+        u[~named] = np.delete(internal, place)
         return u
 
 
