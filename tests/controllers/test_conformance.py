@@ -17,7 +17,7 @@ VARIANTS = [
     "volt_watt:curve=0.98:1/1.02:0",
     "watt_var:priority=var",
     "fixed_pf:cos_phi=0.9,direction=inject,priority=var",
-    "feedback:rounds=4",
+    "feedback:rounds=1,margin=0",
 ]
 
 

@@ -48,19 +48,22 @@ class Feedback(Controller):
 
     iterations : most primal-dual steps per measurement.  tol : stop when no q moves more than this share of its rating
     and no predicted voltage (squared, p.u.) differs from the one its multiplier asks for by more.
-    rounds : measurements within one step of the simulation; with more than one, linearisation errors vanish too.
+    rounds : most measurements within one step of the simulation.  With one, the model's linearisation error stays in
+    the voltages until the next step; a few make it vanish.
+    margin : how far inside the band to stay (p.u.): it aims at the band's very edge wherever losses ask for it.
     """
 
     sees: ClassVar[Information] = GLOBAL
     iterations: int = 1000
     tol: float = 1e-5
-    rounds: int = 1
+    rounds: int = 5
+    margin: float = 5e-4
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or self.rounds < 1 or not self.tol >= 0:
+        if self.iterations < 1 or self.rounds < 1 or not self.tol >= 0 or not self.margin >= 0:
             raise InputError(
-                "feedback needs iterations >= 1, rounds >= 1 and tol >= 0, not "
-                f"iterations={self.iterations}, rounds={self.rounds}, tol={self.tol}"
+                "feedback needs iterations >= 1, rounds >= 1, tol >= 0 and margin >= 0, not "
+                f"iterations={self.iterations}, rounds={self.rounds}, tol={self.tol}, margin={self.margin}"
             )
 
     @property
@@ -68,19 +71,28 @@ class Feedback(Controller):
         return Settle("previous", 1.0, 1e-6, self.rounds) if self.rounds > 1 else None
 
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
-        """Build the linear model.  Raises `InputError` for an objective that inverter q does not move."""
-        return _Prepared(task, self.iterations, self.tol)
+        """Build the linear model.
+
+        Raises
+        ------
+        InputError
+            For the objective ``cost``, and for a band that the margin leaves empty.
+        """
+        return _Prepared(task, self)
 
 
 class _Prepared(Prepared):
-    def __init__(self, task: ControlTask, iterations: int, tol: float) -> None:
-        self._iterations, self._tol = iterations, tol
+    def __init__(self, task: ControlTask, settings: Feedback) -> None:
+        self._iterations, self._tol = settings.iterations, settings.tol
         self._node, self._rating = task.inverters.node, task.inverters.s_mva
         self._storage_node = task.storages.node
         self._model = model = Sensitivity.of(task.grid(), self._node)
         seen = np.arange(task.nodes) != task.grid().slack
         self._v_by_q = model.v_by_q * seen[:, None]
-        self._low, self._high = np.where(seen, task.band**2, [[-np.inf], [np.inf]])
+        inside = task.band + settings.margin * np.array([[1.0], [-1.0]])
+        if np.any(inside[0] >= inside[1]):
+            raise InputError(f"a margin of {settings.margin} p.u. leaves nothing of the voltage band")
+        self._low, self._high = np.where(seen, inside**2, [[-np.inf], [np.inf]])
         self._penalty = task.voltage_penalty
         self._loss, self._deviation, effort = _weights(task)
         self._v0 = np.where(seen, task.objective.v0**2, 0.0)
