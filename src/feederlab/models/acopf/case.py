@@ -122,7 +122,7 @@ def _goal(model: pyo.ConcreteModel, grid: CaseGrid, objective: Objective) -> Any
             # What generators inject and neither demand nor node shunts take.
             injected = sum(model.p[g] for g in model.gen)
             shunts = sum(float(g) * model.u[n] for n, g in enumerate(grid.shunt.real) if g)
-            term = base * (injected - shunts)
+            term = base * (injected - shunts - float(grid.demand.real.sum()))
         elif name == "voltage_deviation":
             others = sorted(set(range(len(grid.bus_id))) - set(grid.slack.tolist()))
             term = sum((model.u[n] - objective.v0**2) ** 2 for n in others)
