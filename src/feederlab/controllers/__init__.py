@@ -1,0 +1,1 @@
+"""Decisions: one control method per file, behind one interface."""

@@ -1,0 +1,1 @@
+"""Physics: what the grid is and does.  Knows no controller."""

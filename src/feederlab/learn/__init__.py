@@ -1,0 +1,1 @@
+"""Learned parts: environments over the same plant, policies as controllers.  Needs the extra ``feederlab[learn]``."""
