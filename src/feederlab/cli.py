@@ -37,9 +37,9 @@ def main() -> None:
     except FeederlabError as error:
         _fail(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing was written")
-        sys.exit(130)
+    except OSError as error:  # a folder that may not be written to, a full disk
+        _fail(str(error))
+        sys.exit(1)
 
 
 @app.command()
