@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -27,8 +28,13 @@ def provenance(scenario: Scenario, controller: Controller, label: str, options: 
         "periods": scenario.periods,
         "step_s": scenario.step.total_seconds(),
         "options": {k: _plain(v) for k, v in asdict(options).items()},
-        "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "versions": dict(_versions()),
     }
+
+
+@cache  # reading the metadata of nine packages takes as long as fifty steps
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
 
 
 def _plain(value: Any) -> Any:
