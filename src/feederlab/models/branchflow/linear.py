@@ -39,11 +39,15 @@ class LinearModel:
 
     flow: BranchFlow
 
-    def solve(self, consumption: ComplexArray, v_slack: float) -> LinearState:
-        """Return the state under (nodes,) constant consumption p + jq (p.u.) and the slack's v."""
+    def solve(self, consumption: ComplexArray, v_slack: float, current2: FloatArray | float = 0.0) -> LinearState:
+        """Return the state under (nodes,) constant consumption p + jq (p.u.) and the slack's v.
+
+        current2 : (m,) squared currents, zero in the linear model; with the true ones the state is exact.
+        """
         tree, m = self.flow.feeder.tree, len(self.flow.r)
-        source = np.where(tree.up < 0, v_slack / self.flow.ratio2, 0.0)
-        take = consumption[tree.child]
+        z = self.flow.r + 1j * self.flow.x
+        source = np.where(tree.up < 0, v_slack / self.flow.ratio2, 0.0) + np.abs(z) ** 2 * current2
+        take = consumption[tree.child] + z * current2
         x = self._factors.solve(np.concatenate([source, take.real, take.imag]))
         state = self._state(x[:, None], v_slack, m)
         return LinearState(state.v[:, 0], state.p[:, 0], state.q[:, 0])

@@ -33,6 +33,7 @@ class BranchFlow:
     r, x : series impedance.  ratio2 : squared ratio at the parent's side.
     shunt : (nodes,) G + jB, everything that sees the node's voltage.
     branch_g : (nodes,) the part of G that belongs to branches (their no-load losses).
+    parent_shunt : (m,) admittance at the parent's end, behind the transformer.
     """
 
     feeder: Feeder
@@ -41,6 +42,7 @@ class BranchFlow:
     ratio2: FloatArray
     shunt: ComplexArray
     branch_g: FloatArray
+    parent_shunt: ComplexArray
 
     @classmethod
     def of(cls, feeder: Feeder, taps: IntArray | None = None, steps: IntArray | None = None) -> BranchFlow:
@@ -51,7 +53,9 @@ class BranchFlow:
         of_branches = np.zeros(feeder.n_nodes, dtype=np.complex128)
         np.add.at(of_branches, tree.child, pi.g_t + 1j * pi.b_t)
         np.add.at(of_branches, tree.parent, (pi.g_f + 1j * pi.b_f) / ratio2)
-        return cls(feeder, pi.r, pi.x, ratio2, feeder.shunt(steps) + of_branches, of_branches.real)
+        return cls(
+            feeder, pi.r, pi.x, ratio2, feeder.shunt(steps) + of_branches, of_branches.real, pi.g_f + 1j * pi.b_f
+        )
 
     @cached_property
     def below(self) -> sp.csr_matrix:

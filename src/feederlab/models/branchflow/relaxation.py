@@ -31,8 +31,8 @@ from feederlab.models.operating_point import OperatingPoint
 LOSS_SHARE = 1e-2
 """Default price of losses where the objective has none: this share of the objective's weights per rated MW."""
 _SETTINGS = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
-# The states that the bound speaks of: squared magnitudes (p.u.), and a multiple of the sum of all ratings below a branch
-# (or of the present injections, if larger).
+# The states that the bound speaks of: squared magnitudes (p.u.), and flows up to a multiple of the sum of all ratings
+# below a branch (or of the present injections, if larger).
 _V_MIN, _V_MAX, _FLOW_MAX = 0.25, 4.0, 3.0
 
 
