@@ -115,11 +115,6 @@ def solve_opf(
     return _solve_feeder(Feeder.from_pandapower(case), wanted, band, curtail)
 
 
-def solve_case(path_or_name: str | Path, objective: str | Objective = "cost") -> OpfResult:
-    """Solve a MATPOWER case or a file: `solve_opf` with the objective ``cost`` unless another is given."""
-    return solve_opf(path_or_name, objective)
-
-
 def _read_net(path: Path) -> Any:
     import pandapower
 

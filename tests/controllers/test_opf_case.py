@@ -10,7 +10,7 @@ import pytest
 
 from feederlab.errors import FeederlabError, InputError, UnknownNameError
 from feederlab.models.feeder import Feeder
-from feederlab.opf_case import solve_case, solve_opf
+from feederlab.opf_case import solve_opf
 
 
 def compensated(buses: tuple[int, ...] = (11, 29)):
@@ -21,7 +21,7 @@ def compensated(buses: tuple[int, ...] = (11, 29)):
 
 
 def test_case_by_name() -> None:
-    result = solve_case("case9")
+    result = solve_opf("case9")
     assert result.converged
     assert result.objective == pytest.approx(5296.686, rel=1e-6)
     assert result.violation < 1e-8
@@ -63,23 +63,23 @@ def test_json_file_and_costs(tmp_path: Path) -> None:
     pandapower.to_json(networks.case9(), str(path))
     net = networks.case9()
     pandapower.runopp(net, numba=False, delta=1e-10)
-    result = solve_case(path, "cost")
+    result = solve_opf(path, "cost")
     assert result.objective == pytest.approx(net.res_cost, rel=1e-6)
     np.testing.assert_allclose(result.vm_pu, net.res_bus.vm_pu, atol=1e-3)
     pandapower.to_json(compensated(), str(path))
-    assert solve_case(path, "losses").status == "global"
+    assert solve_opf(path, "losses").status == "global"
     with pytest.raises(InputError, match="no costs"):
         solve_opf(networks.create_cigre_network_mv(), "cost")
 
 
 def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="case118"):
-        solve_case("case181")
+        solve_opf("case181")
     with pytest.raises(InputError, match="no file"):
-        solve_case(tmp_path / "absent.json")
+        solve_opf(tmp_path / "absent.json")
     (tmp_path / "torn.json").write_text('{"_module": "pandapower.auxi')
     with pytest.raises(InputError, match="no pandapower net"):
-        solve_case(tmp_path / "torn.json")
+        solve_opf(tmp_path / "torn.json")
     (tmp_path / "list.json").write_text("[1, 2]")
     with pytest.raises(FeederlabError):
-        solve_case(tmp_path / "list.json")
+        solve_opf(tmp_path / "list.json")
