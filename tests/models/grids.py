@@ -111,7 +111,8 @@ def _grow(draw, net, buses, zero_impedance: bool) -> int:
 
 def _line(draw, net, a: int, b: int, *, zero: bool = False) -> None:
     pp.create_line_from_parameters(
-        net, a, b, length_km=draw(st.integers(1, 30)) / 10, r_ohm_per_km=0.0 if zero else draw(st.integers(0, 40)) / 100,
+        net, a, b, length_km=draw(st.integers(1, 30)) / 10,
+        r_ohm_per_km=0.0 if zero else draw(st.integers(0, 40)) / 100,
         x_ohm_per_km=0.0 if zero else draw(st.integers(8, 40)) / 100, c_nf_per_km=draw(st.sampled_from([0.0, 250.0])),
         max_i_ka=0.4, parallel=draw(st.integers(1, 2)),
     )  # fmt: skip

@@ -58,17 +58,16 @@ def assert_agreement(net, plain=None) -> Feeder:
         networks.case33bw,
         networks.create_cigre_network_lv,
         lambda: networks.create_cigre_network_mv(with_der="pv_wind"),
-        networks.example_multivoltage,
         networks.case9,
         networks.case118,
     ],
-    ids=["small", "case33bw", "cigre_lv", "cigre_mv", "multivoltage", "case9", "case118"],
+    ids=["small", "case33bw", "cigre_lv", "cigre_mv", "case9", "case118"],
 )
 def test_published_nets(make):
     assert_agreement(make())
 
 
-@pytest.mark.parametrize("code", ["1-LV-semiurb4--0-sw", "1-MV-comm--1-no_sw", "1-MVLV-rural-1.108-0-sw"])
+@pytest.mark.parametrize("code", ["1-LV-semiurb4--0-sw", "1-MV-comm--1-no_sw"])
 def test_simbench(simbench_net, code):
     assert_agreement(simbench_net(code))
 
@@ -79,7 +78,8 @@ def test_simbench(simbench_net, code):
     [
         "1-LV-rural1--0-sw", "1-LV-rural2--1-sw", "1-LV-rural3--2-no_sw", "1-LV-semiurb5--1-sw", "1-LV-urban6--2-sw",
         "1-LV-urban6--0-no_sw", "1-MV-rural--0-sw", "1-MV-rural--2-no_sw", "1-MV-semiurb--1-sw", "1-MV-urban--0-sw",
-        "1-MV-urban--2-sw", "1-MV-comm--0-sw", "1-MVLV-rural-all-0-sw", "1-MVLV-semiurb-3.202-1-sw",
+        "1-MV-urban--2-sw", "1-MV-comm--0-sw", "1-MVLV-rural-1.108-0-sw", "1-MVLV-rural-all-0-sw",
+        "1-MVLV-semiurb-3.202-1-sw",
         "1-MVLV-urban-6.305-2-sw", "1-MVLV-comm-5.401-0-sw", "1-MVLV-urban-all-1-sw", "1-MVLV-comm-all-2-no_sw",
     ],
 )  # fmt: skip

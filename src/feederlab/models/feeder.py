@@ -194,7 +194,7 @@ def _limit(net: Any, lookup: dict[int, int], nodes: int, column: str, tightest: 
     limit = np.full(nodes, np.nan)
     if column in net.bus:
         for bus, value in net.bus[column].items():
-            if lookup[bus] >= 0:
+            if lookup[bus] >= 0 and 0 < value < 2:  # 0 and 2 are what pandapower fills in where no limit is given
                 limit[lookup[bus]] = tightest(limit[lookup[bus]], float(value))
     return frozen(limit)
 

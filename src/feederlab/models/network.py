@@ -19,6 +19,7 @@ _BUS_TYPE, _PD, _QD, _GS, _BS, _BASE_KV = 1, 2, 3, 4, 5, 9
 _F_BUS, _T_BUS, _R, _X, _B, _TAP, _SHIFT = 0, 1, 2, 3, 4, 8, 9
 _REF, _PV = 3, 2
 _NO_LIMIT_KA = 9999.0  # pandapower's MATPOWER converter writes 99999 kA where a case gives no rating
+_NO_LIMIT_MVA = 99999.0  # and so for transformers
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +209,8 @@ def _tables(net: Any) -> Iterator[tuple[str, int, Any, Any, Any]]:
             yield table, start, net.line.index, limit, limit
         elif table == "trafo":
             t = net.trafo
-            rated = (t.sn_mva * t.df * t.parallel).to_numpy() / np.sqrt(3)
+            rated = t.sn_mva.where(t.sn_mva < _NO_LIMIT_MVA) * t.df * t.parallel
+            rated = rated.to_numpy(dtype=float) / np.sqrt(3)
             yield table, start, t.index, rated / t.vn_hv_kv.to_numpy(), rated / t.vn_lv_kv.to_numpy()
         elif table == "trafo3w":
             count = len(net.trafo3w)

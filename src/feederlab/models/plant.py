@@ -67,8 +67,8 @@ class Plant:
         """Clip `wanted` to what the devices can do now; return the new state and how many setpoints were clipped.
 
         Active power comes first (0 <= p <= available), then |q| <= sqrt(s^2 - p^2); storage keeps its rates and
-        energy limits over the step; taps and steps keep their ranges.  A setpoint that is not finite counts as
-        clipped and leaves its device as it was.
+        energy limits over the step; taps and steps are whole and keep their ranges.  A setpoint that is not finite
+        counts as clipped and leaves its device as it was.
         """
         inverters, clipped = self.feeder.inverters, 0
         p = np.minimum(p_available_mw, inverters.s_mva)
@@ -89,11 +89,11 @@ class Plant:
             clipped += refused
         if wanted.tap is not None and len(self.feeder.tap_changers):
             low, high = self.feeder.tap_changers.tap_min, self.feeder.tap_changers.tap_max
-            tap = np.clip(np.asarray(wanted.tap), low, high)
+            tap = np.clip(np.rint(_finite(wanted.tap, state.tap)), low, high)
             clipped += _differs(tap, np.asarray(wanted.tap))
             state = replace(state, tap=tap.astype(np.int64))
         if wanted.step is not None and len(self.feeder.capacitors):
-            step = np.clip(np.asarray(wanted.step), 0, self.feeder.capacitors.max_step)
+            step = np.clip(np.rint(_finite(wanted.step, state.step)), 0, self.feeder.capacitors.max_step)
             clipped += _differs(step, np.asarray(wanted.step))
             state = replace(state, step=step.astype(np.int64))
         return state, clipped
@@ -141,7 +141,7 @@ class Plant:
         )
 
 
-def _finite(wanted: FloatArray, otherwise: FloatArray | float) -> FloatArray:
+def _finite(wanted: FloatArray | IntArray, otherwise: FloatArray | IntArray | float) -> FloatArray:
     wanted = np.asarray(wanted, dtype=float)
     return np.where(np.isfinite(wanted), wanted, otherwise)
 

@@ -121,7 +121,10 @@ class Scenario:
             If the window does not lie inside the data.
         """
         first, end = self.data_span
-        begin = pd.Timestamp(start)
+        try:
+            begin = pd.Timestamp(start)
+        except ValueError:
+            raise InputError(f"{start!r} is no date; write e.g. 2016-06-21 or 2016-06-21T12:00") from None
         if periods < 1:
             raise InputError(f"a window needs at least one step, not {periods}")
         if begin < first or begin + periods * self.step > end:
@@ -155,6 +158,40 @@ class Scenario:
     def with_band(self, low: float, high: float) -> Scenario:
         """Return the scenario with another voltage band (p.u.)."""
         return replace(self, band=band_of(self.feeder, (low, high)))
+
+    def with_devices(
+        self,
+        *,
+        inverters: Mapping[int, tuple[float, float]] | None = None,
+        storages: Mapping[int, tuple[float, float]] | None = None,
+        capacitors: Mapping[int, tuple[float, int]] | None = None,
+        regulators: Mapping[int, tuple[int, int, float]] | None = None,
+        shape: FloatArray | None = None,
+    ) -> Scenario:
+        """Return the scenario with more devices, on a copy of its net; window, band and profiles stay.
+
+        Parameters
+        ----------
+        inverters
+            bus -> (s_mva, p_mw): rating and active power; p_mw = 0 is a STATCOM.
+        storages
+            bus -> (p_mw, e_mwh): rate and energy; it works between 10 and 90 % of the energy, from 50 % on.
+        capacitors
+            bus -> (q_mvar, steps): MVAr of one step at nominal voltage, and the number of steps, all open.
+        regulators
+            line index -> (lowest, highest, percent): a tap changer at the from end of the line, its positions around
+            0, and the change of ratio per position.
+        shape
+            (T,) relative sun on the new inverters at the instants of the data; default: p_mw throughout.
+
+        Raises
+        ------
+        InputError
+            If a place does not exist in the net, or the new devices are impossible.
+        """
+        from feederlab.models.library.devices_rule import with_devices
+
+        return with_devices(self, inverters or {}, storages or {}, capacitors or {}, regulators or {}, shape)
 
     def series(self) -> Series:
         """Sample the profiles at the scenario's steps.
@@ -203,7 +240,9 @@ def band_of(feeder: Feeder, band: tuple[float, float] | None) -> FloatArray:
     if band is not None:
         lowest, highest = band
         if not (0 < lowest < highest):
-            raise InputError(f"the voltage band {lowest},{highest} is empty or inverted; give LO,HI in p.u., e.g. 0.95,1.05")
+            raise InputError(
+                f"the voltage band {lowest},{highest} is empty or inverted; give LO,HI in p.u., e.g. 0.95,1.05"
+            )
         return frozen(np.repeat([[lowest], [highest]], feeder.n_nodes, axis=1))
     low = np.where(np.isnan(feeder.vm_min), 0.95, feeder.vm_min)
     high = np.where(np.isnan(feeder.vm_max), 1.05, feeder.vm_max)

@@ -103,7 +103,8 @@ def _branch_rows(net: Any, name: str, ends: tuple[str, str], switches: Any, elem
         if k >= 0 and bus in (a[k], b[k]):
             closed[k] = False
             label[k] = f"switch {switch} ({name} {frame.index[k]})" if live[k] else label[k]
-    z, rating = _sizes(net, name, frame, a)
+    with np.errstate(all="ignore"):  # impossible values are another rule's business
+        z, rating = _sizes(net, name, frame, a)
     return _Rows(a, b, closed, label, z, rating)
 
 

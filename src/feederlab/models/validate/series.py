@@ -142,7 +142,7 @@ def unit_slip(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
     for key, profile in _known(profiles):
         name, column = key
         frame = table(net, name)
-        if name == "ext_grid" or not pd.Index(profile.index).isin(frame.index).all():
+        if name == "ext_grid" or not len(profile.times) or not pd.Index(profile.index).isin(frame.index).all():
             continue
         graph = graph or build_graph(net)
         row = frame.index.get_indexer(pd.Index(profile.index))

@@ -122,7 +122,8 @@ def _what_is_there(frame: pd.DataFrame, column: str, bad: Any) -> str:
     if not len(values):
         return ""
     value = values.iloc[0]
-    shown = "is empty (NaN)" if pd.isna(value) else f"is {value!r}, which is not a finite number"
+    named = repr(value) if isinstance(value, str) else str(value)
+    shown = "is empty (NaN)" if pd.isna(value) else f"is {named}, which is not a finite number"
     return f"the value {shown}; give a number, or take the element out of service"
 
 

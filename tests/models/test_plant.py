@@ -1,0 +1,130 @@
+"""The plant never lets a device leave its limits, counts what it refuses, and keeps the energy balance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandapower as pp
+import pytest
+from grids import small_net
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feederlab.models.feeder import Feeder
+from feederlab.models.plant import DeviceState, Plant, Wanted
+from feederlab.models.powerflow.base import engine
+
+STEP_H = 0.25
+
+
+def build_plant() -> Plant:
+    net = small_net()
+    pp.create_sgen(net, 2, 0.02, 0.0, sn_mva=0.02, controllable=True)
+    feeder = Feeder.from_pandapower(net)
+    return Plant(feeder, engine(feeder), STEP_H)
+
+
+PLANT = build_plant()
+_any = st.one_of(st.floats(-1, 1), st.just(np.nan), st.just(np.inf), st.just(-np.inf), st.floats(-0.03, 0.03))
+
+
+def arrays(length, value=_any):
+    return st.one_of(st.none(), st.lists(value, min_size=length, max_size=length).map(np.array))
+
+
+wanted = st.builds(
+    Wanted, q_mvar=arrays(2), p_mw=arrays(2), storage_p_mw=arrays(1), storage_q_mvar=arrays(1),
+    tap=arrays(1, st.integers(-9, 9)), step=arrays(1, st.integers(-3, 9)),
+)  # fmt: skip
+available = st.lists(st.floats(0, 0.08), min_size=2, max_size=2).map(np.array)
+
+
+def assert_within_limits(state: DeviceState, p_available) -> None:
+    feeder, store = PLANT.feeder, PLANT.feeder.storages
+    assert (state.p_mw >= 0).all()
+    assert (state.p_mw <= p_available).all()
+    assert (np.hypot(state.p_mw, state.q_mvar) <= feeder.inverters.s_mva * (1 + 1e-12)).all()
+    assert (store.p_min_mw <= state.storage_p_mw).all()
+    assert (state.storage_p_mw <= store.p_max_mw).all()
+    assert (np.hypot(state.storage_p_mw, state.storage_q_mvar) <= store.s_mva * (1 + 1e-12)).all()
+    assert (store.e_min_mwh - 1e-12 <= state.soc * store.e_max_mwh).all()
+    assert (state.soc <= 1 + 1e-12).all()
+    assert -2 <= state.tap[0] <= 2
+    assert 0 <= state.step[0] <= 3
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.tuples(wanted, available), min_size=1, max_size=6))
+def test_no_limit_is_violated_and_the_energy_balances(steps):
+    state, store = DeviceState.initial(PLANT.feeder), PLANT.feeder.storages
+    for wish, p_available in steps:
+        state, clipped = PLANT.apply(state, wish, p_available)
+        assert_within_limits(state, p_available)
+        assert clipped == _refused(state, wish)
+        after = PLANT.advance(state)
+        p, eta = state.storage_p_mw, store.efficiency
+        energy = np.where(p > 0, eta * p, p / eta) * STEP_H
+        assert np.allclose((after.soc - state.soc) * store.e_max_mwh, energy, atol=1e-15)
+        assert_within_limits(after, p_available)
+        state = after
+
+
+def _refused(state: DeviceState, wish: Wanted) -> int:
+    total = 0
+    for name in ("q_mvar", "p_mw", "storage_p_mw", "storage_q_mvar", "tap", "step"):
+        asked = getattr(wish, name)
+        if asked is not None:
+            total += int((~(np.abs(getattr(state, name) - asked) <= 1e-9)).sum())
+    return total
+
+
+@settings(derandomize=True, deadline=None)
+@given(available, st.floats(0, 1), st.floats(-1, 1))
+def test_what_is_possible_is_done_exactly(p_available, share, direction):
+    s = PLANT.feeder.inverters.s_mva
+    p = share * np.minimum(p_available, s)
+    q = direction * np.sqrt(np.maximum(s**2 - p**2, 0))
+    state, clipped = PLANT.apply(DeviceState.initial(PLANT.feeder), Wanted(q_mvar=q, p_mw=p), p_available)
+    assert clipped == 0
+    assert np.allclose(state.q_mvar, q, atol=1e-12)
+    assert np.array_equal(state.p_mw, p)
+
+
+def test_what_is_not_finite_leaves_the_device_as_it_was():
+    state, _ = PLANT.apply(
+        DeviceState.initial(PLANT.feeder), Wanted(q_mvar=np.array([0.01, -0.01]), tap=np.array([1])), np.zeros(2)
+    )
+    state, clipped = PLANT.apply(
+        state, Wanted(q_mvar=np.array([np.nan, 0.005]), tap=np.array([np.nan]), step=np.array([np.nan])), np.zeros(2)
+    )
+    assert clipped == 3
+    assert state.q_mvar.tolist() == [0.01, 0.005]
+    assert (state.tap.tolist(), state.step.tolist()) == ([1], [1])
+
+
+def test_taps_and_steps_are_whole():
+    state, clipped = PLANT.apply(
+        DeviceState.initial(PLANT.feeder), Wanted(tap=np.array([1.6]), step=np.array([2.0])), np.zeros(2)
+    )
+    assert (state.tap.tolist(), state.step.tolist(), clipped) == ([2], [2], 1)
+
+
+def test_a_full_storage_does_not_charge():
+    state = DeviceState.initial(PLANT.feeder)
+    for _ in range(40):
+        state, _ = PLANT.apply(state, Wanted(storage_p_mw=np.array([0.02])), np.zeros(2))
+        state = PLANT.advance(state)
+    assert state.soc[0] == pytest.approx(1.0, abs=1e-12)
+    state, clipped = PLANT.apply(state, Wanted(storage_p_mw=np.array([0.02])), np.zeros(2))
+    assert clipped == 1
+    assert state.storage_p_mw[0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_injections_have_pandapowers_signs():
+    state, _ = PLANT.apply(
+        DeviceState.initial(PLANT.feeder),
+        Wanted(q_mvar=np.array([0.01, 0.0]), storage_p_mw=np.array([0.015])),
+        np.array([0.03, 0.0]),
+    )
+    total = PLANT.injection_mva(np.zeros(PLANT.feeder.n_nodes, dtype=complex), state)
+    assert total[PLANT.feeder.inverters.node[0]] == pytest.approx(0.03 + 0.01j)
+    assert total[PLANT.feeder.storages.node[0]] == pytest.approx(-0.015)
