@@ -72,7 +72,7 @@ class Opf(Controller):
         from feederlab.models.acopf.ipopt import Ipopt
 
         feeder = task.grid()
-        ipopt = Ipopt(tol=1e-9, max_iterations=300, max_time_s=self.max_time_s)
+        ipopt = Ipopt(max_iterations=300, max_time_s=self.max_time_s)
         model = AcOpf(feeder, task.band, task.objective, task.voltage_penalty, curtail=self.curtail, ipopt=ipopt)
         relaxation = None
         if self.certify and feeder.is_radial:

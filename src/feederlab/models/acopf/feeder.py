@@ -106,7 +106,7 @@ class AcOpf:
             )
         self.feeder, self.objective, self.voltage_penalty, self.curtail = feeder, objective, voltage_penalty, curtail
         self.flow: PowerFlow = engine(feeder)
-        self.ipopt = ipopt or Ipopt(tol=1e-9)
+        self.ipopt = ipopt or Ipopt()
         self._model = FeederModel.of(feeder, band, objective, voltage_penalty, curtail)
         self._compiled = lru_cache(maxsize=64)(self._compile)
 

@@ -67,7 +67,7 @@ class Ipopt:
     options : any further Ipopt option by name.
     """
 
-    tol: float = 1e-8
+    tol: float = 1e-9
     max_iterations: int = 500
     max_time_s: float = 60.0
     options: Mapping[str, Any] = field(default_factory=dict)
