@@ -58,7 +58,7 @@ def load_scenario(
     else:
         from feederlab.models import library
 
-        scenario = library.load(name) if profiles is None else library.load(name, folder=profiles)
+        scenario = library.load(name, profiles_folder=profiles)
     if band is not None:
         scenario = scenario.with_band(*band)
     if step is not None:
