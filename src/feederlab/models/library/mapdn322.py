@@ -31,6 +31,7 @@ def mapdn322_net() -> Any:
     pandapower.create_buses(net, 25, vn_kv=20.0)
     pandapower.create_ext_grid(net, 0)
     pandapower.create_transformer(net, 0, 1, std_type="63 MVA 110/20 kV")
+    net.trafo["tap_changer_type"] = None  # P1 moves no taps
     for k, length in enumerate(_LENGTHS_KM):
         pandapower.create_line(net, k + 1, k + 2, length_km=length, std_type=_LINE_TYPES[k % 2])
     for code, mv_bus in _LV_PARTS:

@@ -15,7 +15,7 @@ from feederlab.errors import InputError, UnknownNameError
 from feederlab.models.arrays import frozen
 from feederlab.models.feeder import Feeder
 from feederlab.models.library.cache import recall, remember
-from feederlab.models.library.year import shapes, table, times
+from feederlab.models.library.year import QUARTERS, shapes, table, year_profile
 from feederlab.models.profiles import Key, Profile
 from feederlab.models.scenario import Scenario
 
@@ -109,7 +109,7 @@ def profiles(net: Any, scenario: int) -> dict[Key, Profile]:
 def _profile(elements: Any, column: str, sources: tuple[str, ...], suffix: str, scenario: int) -> Profile:
     names = elements.profile.dropna().unique().tolist()
     columns = [f"{name}{suffix}" for name in names]
-    blocks = [np.ones((len(times()), 1))]
+    blocks = [np.ones((QUARTERS, 1))]
     place: dict[str, int] = {}
     for source in sources:
         here = [c for c in columns if c in table(source, scenario) and c not in place]
@@ -119,10 +119,7 @@ def _profile(elements: Any, column: str, sources: tuple[str, ...], suffix: str, 
     if missing:
         raise InputError(f"SimBench has no profiles {missing[:8]} in scenario {scenario}")
     pick = [place[f"{name}{suffix}"] if isinstance(name, str) else 0 for name in elements.profile]
-    return Profile(
-        times(), frozen(np.hstack(blocks)), frozen(pick, np.int64), frozen(elements[column]),
-        frozen(elements.index, np.int64),
-    )  # fmt: skip
+    return year_profile(frozen(np.hstack(blocks)), pick, elements[column], elements.index)
 
 
 def _uses_powerplants(net: Any, scenario: int) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from feederlab.models.arrays import FloatArray
+from feederlab.models.arrays import FloatArray, frozen
 from feederlab.models.library.cache import recall, remember
+from feederlab.models.profiles import Profile
 
 QUARTERS = 35_136
 TABLES = ("load", "renewables", "storage", "powerplants")
@@ -38,6 +40,36 @@ def table(name: str, scenario: int = 0) -> pd.DataFrame:
 def shapes(name: str, columns: list[str], scenario: int = 0) -> FloatArray:
     """Return (35136, len(columns)) relative values."""
     return table(name, scenario)[columns].to_numpy(dtype=np.float64)
+
+
+def unit_peak(name: str, columns: list[str], scenario: int = 0) -> FloatArray:
+    """Return (35136, len(columns)) shapes, each divided by the largest value it takes in the year."""
+    values = shapes(name, columns, scenario)
+    return frozen(values / values.max(axis=0))
+
+
+def load_shapes() -> list[str]:
+    """Return the names of SimBench's 96 active-power load shapes."""
+    return [column for column in table("load").columns if column.endswith("_pload")]
+
+
+def consumer_shapes() -> list[str]:
+    """Return those of households, trades, farms and whole low- and medium-voltage grids.
+
+    Left out are vehicles, heat pumps and high-voltage customers, whose shapes only make sense beside other loads.
+    """
+    kinds = ("H0", "G", "L0", "L1", "L2", "BL", "WB", "lv_", "mv_")
+    return [column for column in load_shapes() if column.startswith(kinds)]
+
+
+def pv_shapes() -> list[str]:
+    """Return the names of SimBench's 8 PV shapes."""
+    return [column for column in table("renewables").columns if column.startswith("PV")]
+
+
+def year_profile(values: FloatArray, pick: Any, scale: Any, index: Any) -> Profile:
+    """Return the year's profile ``values[t, pick[e]] * scale[e]`` of the elements `index`."""
+    return Profile(times(), values, frozen(pick, np.int64), frozen(scale), frozen(index, np.int64))
 
 
 def _file(name: str, scenario: int) -> str:

@@ -1,0 +1,207 @@
+"""How library scenarios get devices and profiles, because as shipped most have nothing to control.
+
+Every rule is fixed or drawn from a seed.  A user's own net is never altered: `with_devices` works on a copy.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from feederlab.errors import InputError
+from feederlab.models.arrays import FloatArray, IntArray, frozen
+from feederlab.models.feeder import Feeder
+from feederlab.models.library.year import consumer_shapes, pv_shapes, unit_peak, year_profile
+from feederlab.models.powerflow.base import engine
+from feederlab.models.profiles import Key, Profile
+from feederlab.models.scenario import Scenario
+
+RATING = 1.1  # apparent power of an inverter over its largest active power
+SHARE_OF_BUSES = 1 / 3
+LIGHT_LOAD, PV_VM, PV_LIMIT = 0.2, 1.08, 4.0
+SOC_START, SOC_LOW, SOC_HIGH = 0.5, 0.1, 0.9
+
+
+def control_simbench(net: Any) -> None:
+    """Make a SimBench net's renewables and storage controllable, in place.
+
+    Renewable generators get S = 1.1 p.  Storage, shipped empty and unable to charge, gets symmetric power limits and
+    works between 10 and 90 % of its energy from 50 % on: `max_e_mwh` becomes the 90 %, to which `soc_percent` refers.
+    Transformers that SimBench marks as not regulated keep their tap position.
+    """
+    if len(net.sgen):
+        renewable = (net.sgen.phys_type == "RES") & (net.sgen.p_mw > 0)
+        net.sgen["controllable"] = renewable
+        net.sgen.loc[renewable, "sn_mva"] = RATING * net.sgen.p_mw[renewable]
+    if len(net.storage):
+        store = net.storage
+        power, energy = store.p_mw.abs(), store.max_e_mwh.copy()
+        store["controllable"] = True
+        store["max_p_mw"], store["min_p_mw"], store["sn_mva"] = power, -power, power
+        store["max_e_mwh"], store["min_e_mwh"] = SOC_HIGH * energy, SOC_LOW * energy
+        store["soc_percent"] = 100 * SOC_START / SOC_HIGH
+        store["efficiency_percent"] = store.efficiency_percent.where(
+            store.efficiency_percent > 1, 100 * store.efficiency_percent
+        )
+    if "autoTap" in net.trafo:
+        fixed = (net.trafo.autoTap != 1) & net.trafo.tap_pos.notna()
+        net.trafo.loc[fixed, "tap_min"] = net.trafo.tap_pos[fixed]
+        net.trafo.loc[fixed, "tap_max"] = net.trafo.tap_pos[fixed]
+
+
+def add_pv(net: Any, seed: int) -> None:
+    """Add PV to a plain net, in place.
+
+    One in three load buses, drawn without replacement, gets a site; p_max goes with the square root of the bus's load
+    (so that one large customer does not take all of it), S = 1.1 p_max.  Together the sites are as large as it takes to
+    lift some bus to `PV_VM` in full sun while all loads stand at a fifth of their table values, but no larger than
+    `PV_LIMIT` times the loads: enough for an uncontrolled feeder to leave the band at noon, short of the absurd.
+    """
+    import pandapower
+
+    load = net.load[net.load.in_service]
+    at_bus = (load.p_mw * load.scaling).abs().groupby(load.bus).sum()
+    at_bus = at_bus[at_bus > 0]
+    count = max(1, round(SHARE_OF_BUSES * len(at_bus)))
+    buses = np.sort(np.random.default_rng([seed, 1]).choice(at_bus.index.to_numpy(), size=count, replace=False))
+    weight = np.sqrt(at_bus.loc[buses].to_numpy())
+    p_max = weight / weight.sum() * _largest_pv(net, buses, weight / weight.sum(), PV_LIMIT * float(at_bus.sum()))
+    pandapower.create_sgens(
+        net, buses, p_mw=p_max, q_mvar=0.0, sn_mva=RATING * p_max, name=[f"PV {b}" for b in buses], type="PV",
+        controllable=True,
+    )  # fmt: skip
+
+
+def _largest_pv(net: Any, buses: IntArray, weight: FloatArray, limit_mw: float) -> float:
+    """Return the total PV (MW), shared by `weight`, that lifts the highest voltage to `PV_VM`, at most `limit_mw`."""
+    feeder = Feeder.from_pandapower(net)
+    flow = engine(feeder)
+    light = np.zeros(feeder.n_nodes, dtype=np.complex128)
+    loads = feeder.loads
+    np.add.at(light, loads.node, -LIGHT_LOAD * loads.scaling * (loads.p_mw + 1j * loads.q_mvar))
+    node_of = dict(zip(feeder.bus_index.tolist(), feeder.bus_node.tolist(), strict=True))
+    sun = np.zeros(feeder.n_nodes)
+    np.add.at(sun, [node_of[int(b)] for b in buses], weight)
+    low, high = 0.0, limit_mw
+    if _too_high(flow.solve(light + high * sun).vm):
+        for _ in range(20):
+            middle = (low + high) / 2
+            low, high = (low, middle) if _too_high(flow.solve(light + middle * sun).vm) else (middle, high)
+    return high
+
+
+def _too_high(vm: FloatArray) -> bool:
+    return not bool(vm.max() <= PV_VM)  # a power flow without solution counts as too high
+
+
+def plain_profiles(net: Any, seed: int) -> dict[Key, Profile]:
+    """Return SimBench's year for a plain net: a shape drawn for each bus with loads, and one for each PV site.
+
+    A load's largest value in the year is its table value, at the table's power factor; a site's is its p_mw.
+    """
+    rng = np.random.default_rng([seed, 2])
+    relative, sun = unit_peak("load", consumer_shapes()), unit_peak("renewables", pv_shapes())
+    buses, at = np.unique(net.load.bus.to_numpy(), return_inverse=True)
+    pick = rng.integers(relative.shape[1], size=len(buses))[at]
+    found = {
+        ("load", column): year_profile(relative, pick, net.load[column], net.load.index)
+        for column in ("p_mw", "q_mvar")
+    }
+    if len(net.sgen):
+        drawn = rng.integers(sun.shape[1], size=len(net.sgen))
+        found["sgen", "p_mw"] = year_profile(sun, drawn, net.sgen.p_mw, net.sgen.index)
+    return found
+
+
+def with_devices(
+    scenario: Scenario,
+    inverters: Mapping[int, tuple[float, float]],
+    storages: Mapping[int, tuple[float, float]],
+    capacitors: Mapping[int, tuple[float, int]],
+    regulators: Mapping[int, tuple[int, int, float]],
+    shape: FloatArray | None,
+) -> Scenario:
+    """Do the work of `Scenario.with_devices`, where the arguments are described."""
+    import pandapower
+
+    net = copy.deepcopy(scenario.feeder.net)
+    _check_places(net, {"bus": [*inverters, *storages, *capacitors], "line": list(regulators)})
+    profiles = dict(scenario.profiles)
+    added = {}
+    for bus, (s_mva, p_mw) in inverters.items():
+        added[pandapower.create_sgen(net, bus, p_mw=p_mw, sn_mva=s_mva, controllable=True)] = p_mw
+    if shape is not None and added:
+        profiles["sgen", "p_mw"] = _joined(scenario, profiles.get(("sgen", "p_mw")), added, shape)
+    for bus, (p_mw, e_mwh) in storages.items():
+        pandapower.create_storage(
+            net, bus, p_mw=0.0, max_e_mwh=SOC_HIGH * e_mwh, min_e_mwh=SOC_LOW * e_mwh, max_p_mw=p_mw, min_p_mw=-p_mw,
+            sn_mva=p_mw, soc_percent=100 * SOC_START / SOC_HIGH, controllable=True,
+        )  # fmt: skip
+    for bus, (q_mvar, steps) in capacitors.items():
+        index = pandapower.create_shunt(net, bus, q_mvar=-q_mvar, step=0, max_step=steps)
+        net.shunt.loc[index, "controllable"] = True
+    for line, (lowest, highest, percent) in regulators.items():
+        _regulate(net, line, lowest, highest, percent)
+    feeder = Feeder.from_pandapower(net, scenario.feeder.name)
+    return replace(scenario, feeder=feeder, profiles=profiles, band=_same_band(scenario, feeder))
+
+
+def _check_places(net: Any, wanted: Mapping[str, list[int]]) -> None:
+    for table, indices in wanted.items():
+        missing = sorted(set(indices) - set(net[table].index))
+        if missing:
+            raise InputError(f"the net has no {table} {', '.join(map(str, missing[:8]))}, where a device is to stand")
+
+
+def _joined(scenario: Scenario, existing: Profile | None, added: dict[int, float], shape: FloatArray) -> Profile:
+    times = next(iter(scenario.profiles.values())).times
+    if np.shape(shape) != (len(times),):
+        raise InputError(f"shape has {np.shape(shape)} values; the scenario's data have {len(times)} instants")
+    column = np.asarray(shape, dtype=float)[:, None]
+    index, scale = list(added), list(added.values())
+    if existing is None:
+        return Profile(times, frozen(column), frozen(np.zeros(len(index)), np.int64), frozen(scale),
+                       frozen(index, np.int64))  # fmt: skip
+    new = np.full(len(index), existing.shapes.shape[1])
+    return Profile(
+        times, frozen(np.hstack([existing.shapes, column])), frozen([*existing.pick, *new], np.int64),
+        frozen([*existing.scale, *scale]), frozen([*existing.index, *index], np.int64),
+    )  # fmt: skip
+
+
+def _regulate(net: Any, index: int, lowest: int, highest: int, percent: float) -> None:
+    """Replace a line by a transformer of its impedance and nominal ratio 1, its charging by shunts at both ends."""
+    import pandapower
+
+    line = net.line.loc[index]
+    a, b, kv = int(line.from_bus), int(line.to_bus), float(net.bus.vn_kv[line.from_bus])
+    opened = (net.switch.et == "l") & (net.switch.element == index)
+    if opened.any():
+        raise InputError(f"line {index} has switches; a regulator must stand in a line without")
+    r, x = (line[c] * line.length_km / line.parallel for c in ("r_ohm_per_km", "x_ohm_per_km"))
+    limit = float(line.max_i_ka) * line.df * line.parallel
+    sn = np.sqrt(3) * kv * limit if np.isfinite(limit) else 99999.0  # pandapower's mark for a missing rating
+    ohm = kv**2 / sn
+    pandapower.create_transformer_from_parameters(
+        net, a, b, sn_mva=sn, vn_hv_kv=kv, vn_lv_kv=kv,
+        vkr_percent=100 * r / ohm, vk_percent=100 * np.hypot(r, x) / ohm,
+        pfe_kw=0.0, i0_percent=0.0, tap_side="hv", tap_neutral=0, tap_min=lowest, tap_max=highest, tap_pos=0,
+        tap_step_percent=percent, tap_changer_type="Ratio", name=f"regulator in line {index}",
+    )  # fmt: skip
+    siemens = 2 * np.pi * net.f_hz * line.c_nf_per_km * 1e-9 * line.length_km * line.parallel
+    if siemens:
+        pandapower.create_shunts(net, [a, b], q_mvar=-siemens / 2 * kv**2)
+    net.line.loc[index, "in_service"] = False
+
+
+def _same_band(scenario: Scenario, feeder: Feeder) -> FloatArray:
+    """Return the band of the new feeder's nodes, bus by bus."""
+    old = scenario.feeder
+    node_of = {int(bus): int(node) for bus, node in zip(old.bus_index, old.bus_node, strict=True)}
+    nodes = [node_of.get(int(bus), -1) for bus in feeder.node_bus]
+    widest = np.array([scenario.band[0].min(), scenario.band[1].max()])
+    return frozen(np.array([scenario.band[:, n] if n >= 0 else widest for n in nodes]).T)
