@@ -87,6 +87,18 @@ def test_more_simbench(simbench_net, code):
     assert_agreement(simbench_net(code))
 
 
+def test_nearly_zero_impedances():
+    """case16am has lines of 1e-8 ohm, whose flows no mismatch of 1e-9 MVA can resolve; the voltages still agree."""
+    from feederlab.models.library.matpower import read_case
+    from feederlab.models.matpower_case import shipped
+
+    feeder = Feeder.from_pandapower(read_case(shipped()["case16am"]))
+    assert feeder.branches.two_port.x.min() < 1e-9
+    ours, theirs = (engine(feeder, name).solve(table_injection(feeder)) for name in ("auto", "pandapower"))
+    assert np.abs(ours.u - theirs.u).max() < TOLERANCE
+    assert ours.losses_mw() == pytest.approx(0.5114004, abs=1e-6)
+
+
 @hypothesis_nets
 @given(random_nets(meshed=False, zero_impedance=True))
 def test_random_radial_nets(nets):

@@ -19,6 +19,9 @@ class PandapowerFlow(PowerFlow):
     def __init__(self, feeder: Feeder) -> None:
         super().__init__(feeder)
         self._net = _with_node_injections(feeder)
+        # No mismatch can be resolved below the rounding of the largest admittance (case16am has lines of 1e-8 ohm).
+        stiffest = float(np.max(np.abs(feeder.branches.two_port.admittances()), initial=0.0))
+        self._tolerance_mva = max(1e-9, 4 * np.finfo(float).eps * stiffest * feeder.base_mva)
 
     def solve(
         self,
@@ -44,7 +47,7 @@ class PandapowerFlow(PowerFlow):
         try:
             pandapower.runpp(
                 net, calculate_voltage_angles=True, init="dc", max_iteration=60,
-                tolerance_mva=1e-9, numba=False, lightsim2grid=False,
+                tolerance_mva=self._tolerance_mva, numba=False, lightsim2grid=False,
             )  # fmt: skip
             u = self._voltages()
         except (pandapower.LoadflowNotConverged, FloatingPointError):
