@@ -22,7 +22,8 @@ from feederlab.models.scenario import Scenario
 
 RATING = 1.1  # apparent power of an inverter over its largest active power
 SHARE_OF_BUSES = 1 / 3
-LIGHT_LOAD, PV_VM, PV_LIMIT = 0.2, 1.08, 4.0
+PV_VM = 1.10  # the limit of EN 50160
+PV_LIMIT, SUNNIEST = 4.0, 48
 SOC_START, SOC_LOW, SOC_HIGH = 0.5, 0.1, 0.9
 
 
@@ -53,13 +54,13 @@ def control_simbench(net: Any) -> None:
         net.trafo.loc[fixed, "tap_max"] = net.trafo.tap_pos[fixed]
 
 
-def add_pv(net: Any, seed: int) -> None:
-    """Add PV to a plain net, in place.
+def equip_plain(net: Any, seed: int) -> dict[Key, Profile]:
+    """Add PV to a plain net, in place, and return its `plain_profiles`.
 
     One in three load buses, drawn without replacement, gets a site; p_max goes with the square root of the bus's load
     (so that one large customer does not take all of it), S = 1.1 p_max.  Together the sites are as large as it takes to
-    lift some bus to `PV_VM` in full sun while all loads stand at a fifth of their table values, but no larger than
-    `PV_LIMIT` times the loads: enough for an uncontrolled feeder to leave the band at noon, short of the absurd.
+    lift some bus to 1.10 p.u. at the year's sunniest hours without control, but at most `PV_LIMIT` times the loads:
+    enough to leave the band at noon, short of the absurd.
     """
     import pandapower
 
@@ -69,33 +70,50 @@ def add_pv(net: Any, seed: int) -> None:
     count = max(1, round(SHARE_OF_BUSES * len(at_bus)))
     buses = np.sort(np.random.default_rng([seed, 1]).choice(at_bus.index.to_numpy(), size=count, replace=False))
     weight = np.sqrt(at_bus.loc[buses].to_numpy())
-    p_max = weight / weight.sum() * _largest_pv(net, buses, weight / weight.sum(), PV_LIMIT * float(at_bus.sum()))
+    p_max = PV_LIMIT * at_bus.sum() * weight / weight.sum()
     pandapower.create_sgens(
-        net, buses, p_mw=p_max, q_mvar=0.0, sn_mva=RATING * p_max, name=[f"PV {b}" for b in buses], type="PV",
-        controllable=True,
-    )  # fmt: skip
+        net, buses, p_mw=p_max, q_mvar=0.0, name=[f"PV {b}" for b in buses], type="PV", controllable=False
+    )
+    profiles = plain_profiles(net, seed)
+    factor = _hosted(Feeder.from_pandapower(net, validate=False), profiles)
+    net.sgen["p_mw"] *= factor
+    net.sgen["sn_mva"] = RATING * net.sgen.p_mw
+    net.sgen["controllable"] = True
+    profiles["sgen", "p_mw"] = profiles["sgen", "p_mw"].scaled(factor)
+    return profiles
 
 
-def _largest_pv(net: Any, buses: IntArray, weight: FloatArray, limit_mw: float) -> float:
-    """Return the total PV (MW), shared by `weight`, that lifts the highest voltage to `PV_VM`, at most `limit_mw`."""
-    feeder = Feeder.from_pandapower(net)
+def _hosted(feeder: Feeder, profiles: Mapping[Key, Profile]) -> float:
+    """Return the share (0..1] of the PV that lifts the highest voltage to `PV_VM`, by bisection on the sunniest rows."""
+    p, q, sun = profiles["load", "p_mw"], profiles["load", "q_mvar"], profiles["sgen", "p_mw"]
+    rows = np.argsort(_totals(p) - _totals(sun), kind="stable")[:SUNNIEST]
+    load = np.zeros((SUNNIEST, feeder.n_nodes), dtype=np.complex128)
+    light = np.zeros((SUNNIEST, feeder.n_nodes))
+    for k, node in enumerate(feeder.loads.node):
+        load[:, node] += feeder.loads.scaling[k] * (_values(p, rows, k) + 1j * _values(q, rows, k))
+    for k, node in enumerate(feeder.sgens.node):
+        light[:, node] += _values(sun, rows, k)
     flow = engine(feeder)
-    light = np.zeros(feeder.n_nodes, dtype=np.complex128)
-    loads = feeder.loads
-    np.add.at(light, loads.node, -LIGHT_LOAD * loads.scaling * (loads.p_mw + 1j * loads.q_mvar))
-    node_of = dict(zip(feeder.bus_index.tolist(), feeder.bus_node.tolist(), strict=True))
-    sun = np.zeros(feeder.n_nodes)
-    np.add.at(sun, [node_of[int(b)] for b in buses], weight)
-    low, high = 0.0, limit_mw
-    if _too_high(flow.solve(light + high * sun).vm):
-        for _ in range(20):
+
+    def too_high(share: float) -> bool:
+        vm = flow.solve_batch(share * light - load).vm
+        return not bool(vm.max() <= PV_VM)  # a power flow without solution counts as too high
+
+    low, high = 0.0, 1.0
+    if too_high(high):
+        for _ in range(12):
             middle = (low + high) / 2
-            low, high = (low, middle) if _too_high(flow.solve(light + middle * sun).vm) else (middle, high)
+            low, high = (low, middle) if too_high(middle) else (middle, high)
     return high
 
 
-def _too_high(vm: FloatArray) -> bool:
-    return not bool(vm.max() <= PV_VM)  # a power flow without solution counts as too high
+def _totals(profile: Profile) -> FloatArray:
+    weight = np.bincount(profile.pick, weights=profile.scale, minlength=profile.shapes.shape[1])
+    return np.asarray(profile.shapes @ weight)
+
+
+def _values(profile: Profile, rows: IntArray, k: int) -> FloatArray:
+    return np.asarray(profile.shapes[rows, profile.pick[k]] * profile.scale[k])
 
 
 def plain_profiles(net: Any, seed: int) -> dict[Key, Profile]:

@@ -37,6 +37,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components, dijkstra
 
 from feederlab.errors import InputError
 from feederlab.models.feeder import Feeder
@@ -165,29 +167,25 @@ def _zones33(net: Any, p_max_mw: dict[int, float]) -> list[str]:
 
 def _zones141(net: Any, p_max_mw: dict[int, float]) -> list[str]:
     """Every bus belongs to the zone of the site that is nearest by impedance (sum of |z| along the path)."""
-    import networkx
-
     line = net.line
-    grid = networkx.Graph()
-    z = np.hypot(line.r_ohm_per_km, line.x_ohm_per_km) * line.length_km
-    grid.add_weighted_edges_from(zip(line.from_bus, line.to_bus, z, strict=True))
+    ohm = np.hypot(line.r_ohm_per_km, line.x_ohm_per_km) * line.length_km
+    grid = coo_matrix((ohm, (line.from_bus, line.to_bus)), shape=(len(net.bus), len(net.bus)))
+    _, _, nearest = dijkstra(grid.tocsr(), directed=False, indices=list(p_max_mw), min_only=True,
+                             return_predecessors=True)  # fmt: skip
     zone_of_site = {bus: str(k + 1) for k, (buses, _) in enumerate(_SITES_141) for bus in buses}
-    nearest = networkx.multi_source_dijkstra_path(grid, set(p_max_mw))
-    return [zone_of_site[nearest[bus][0]] for bus in net.bus.index]
+    return [zone_of_site[int(site)] for site in nearest]
 
 
 def _zones322(net: Any, p_max_mw: dict[int, float]) -> list[str]:
     """Every feeder that leaves a low-voltage busbar is a zone, numbered by its lowest bus; the rest is `MAIN`."""
-    import networkx
-
-    grid = networkx.Graph()
-    grid.add_nodes_from(net.bus.index[net.bus.vn_kv < 1].difference(net.trafo.lv_bus))
-    live = net.line[net.line.in_service]
-    grid.add_edges_from((a, b) for a, b in zip(live.from_bus, live.to_bus, strict=True) if a in grid and b in grid)
-    zone = {}
-    for k, feeder in enumerate(sorted(networkx.connected_components(grid), key=min)):
-        zone.update(dict.fromkeys(feeder, str(k + 1)))
-    return [zone.get(bus, MAIN) for bus in net.bus.index]
+    below = (net.bus.vn_kv < 1).to_numpy()
+    below[net.trafo.lv_bus[net.trafo.vn_lv_kv < 1]] = False
+    a, b = net.line.from_bus.to_numpy(), net.line.to_bus.to_numpy()
+    inside = below[a] & below[b] & net.line.in_service.to_numpy()
+    grid = coo_matrix((np.ones(inside.sum()), (a[inside], b[inside])), shape=(len(net.bus), len(net.bus)))
+    _, part = connected_components(grid, directed=False)
+    number = {p: str(k + 1) for k, p in enumerate(dict.fromkeys(part[below].tolist()))}
+    return [number[p] if low else MAIN for p, low in zip(part.tolist(), below, strict=True)]
 
 
 _SITES_141: tuple[tuple[tuple[int, ...], float], ...] = (

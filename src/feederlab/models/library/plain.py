@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from feederlab.models.feeder import Feeder
-from feederlab.models.library.devices_rule import add_pv, plain_profiles
+from feederlab.models.library.devices_rule import equip_plain
 from feederlab.models.scenario import Scenario
 
 BAND = (0.95, 1.05)
@@ -34,8 +34,8 @@ def load_cigre(name: str, *, seed: int = SEED) -> Scenario:
 
 
 def _scenario(net: Any, name: str, seed: int) -> Scenario:
-    add_pv(net, seed)
-    return Scenario.build(Feeder.from_pandapower(net, name), plain_profiles(net, seed), name=name, band=BAND)
+    profiles = equip_plain(net, seed)
+    return Scenario.build(Feeder.from_pandapower(net, name), profiles, name=name, band=BAND)
 
 
 CASE_FILES = {"case33": "case33bw"}
