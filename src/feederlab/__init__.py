@@ -37,10 +37,8 @@ if TYPE_CHECKING:
     from feederlab.controllers.fixed_pf import FixedPowerFactor
     from feederlab.controllers.lindistflow import LinDistFlow
     from feederlab.controllers.none import NoControl
-    from feederlab.controllers.opf import Opf
     from feederlab.controllers.opf import Opf as OPF
     from feederlab.controllers.registry import create as create_controller
-    from feederlab.controllers.socp import Socp
     from feederlab.controllers.socp import Socp as SOCP
     from feederlab.controllers.volt_var import VoltVar
     from feederlab.controllers.volt_watt import VoltWatt
@@ -66,7 +64,7 @@ if TYPE_CHECKING:
     from feederlab.opf_case import OpfResult, solve_opf
     from feederlab.result import Result
     from feederlab.scenarios import load_scenario
-    from feederlab.simulate import RunOptions, control_task, simulate
+    from feederlab.simulate import RunOptions, simulate
     from feederlab.summary import Summary, summarise
     from feederlab.testing import check_controller
 
@@ -77,8 +75,8 @@ _HOMES: dict[str, str] = {
         ("GLOBAL", "LOCAL", "ZONE", "ControlTask", "Controller", "Decision", "Information", "Measurement", "Prepared",
          "Scope", "Setpoints", "Settle", "State"), "controllers.base"),
     "Feedback": "controllers.feedback", "FixedPowerFactor": "controllers.fixed_pf",
-    "LinDistFlow": "controllers.lindistflow", "NoControl": "controllers.none", "Opf": "controllers.opf",
-    "OPF": "controllers.opf:Opf", "create_controller": "controllers.registry:create", "Socp": "controllers.socp",
+    "LinDistFlow": "controllers.lindistflow", "NoControl": "controllers.none",
+    "OPF": "controllers.opf:Opf", "create_controller": "controllers.registry:create",
     "SOCP": "controllers.socp:Socp", "VoltVar": "controllers.volt_var", "VoltWatt": "controllers.volt_watt",
     "WattVar": "controllers.watt_var",
     **dict.fromkeys(
@@ -91,7 +89,7 @@ _HOMES: dict[str, str] = {
     "ProfileNoise": "models.scenario", "Scenario": "models.scenario", "Series": "models.scenario",
     "NetFlow": "models.powerflow.net", "powerflow": "models.powerflow.net",
     "OpfResult": "opf_case", "solve_opf": "opf_case", "Result": "result", "load_scenario": "scenarios",
-    "RunOptions": "simulate", "control_task": "simulate", "simulate": "simulate",
+    "RunOptions": "simulate", "simulate": "simulate",
     "Summary": "summary", "summarise": "summary", "check_controller": "testing",
 }  # fmt: skip
 """name -> module inside feederlab, or ``module:its name there``."""
@@ -100,10 +98,10 @@ __all__ = [  # noqa: RUF022
     "Cell", "Certificate", "Comparison", "ControlTask", "Controller", "Decision", "DeviceState", "Feedback",
     "Feeder", "FeederlabError", "FixedPowerFactor", "GLOBAL", "Information", "InputError", "LOCAL", "LinDistFlow",
     "METRICS", "Measurement", "Metric", "MissingExtraError", "NetFlow", "NoControl", "NotRadialError", "OPF",
-    "Objective", "Opf", "OpfResult", "Plant", "PowerFlow", "Prepared", "Problem", "Profile", "ProfileNoise",
-    "Result", "ResultFileError", "RunOptions", "SOCP", "Scenario", "Scope", "Series", "Setpoints", "Settle", "Socp",
+    "Objective", "OpfResult", "Plant", "PowerFlow", "Prepared", "Problem", "Profile", "ProfileNoise",
+    "Result", "ResultFileError", "RunOptions", "SOCP", "Scenario", "Scope", "Series", "Setpoints", "Settle",
     "Solution", "State", "Summary", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
-    "WattVar", "ZONE", "certify", "check_controller", "compare", "control_task", "create_controller",
+    "WattVar", "ZONE", "certify", "check_controller", "compare", "create_controller",
     "load_scenario", "lower_bounds", "powerflow", "score", "simulate", "solve_opf", "summarise",
 ]  # fmt: skip
 

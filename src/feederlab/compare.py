@@ -18,7 +18,7 @@ from feederlab.errors import InputError, NotRadialError
 from feederlab.metrics import METRICS, score
 from feederlab.models.scenario import Scenario
 from feederlab.provenance import provenance
-from feederlab.simulate import RunOptions, control_task, simulate
+from feederlab.simulate import RunOptions, simulate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -178,7 +178,7 @@ class _Bound:
     def __call__(self, done: Callable[[int], None] | None = None) -> xr.Dataset | None:
         from feederlab.certify import lower_bounds
 
-        task = control_task(self.scenario, replace(self.options, mismatch=0.0))
+        task = self.scenario.task(self.options.objective)
         try:
             return lower_bounds(self.scenario, task, course=self.course, curtail=self.curtail, progress=done)
         except InputError:

@@ -179,11 +179,10 @@ def _solve_feeder(feeder: Feeder, objective: Objective, band: tuple[float, float
     from feederlab.models.powerflow.base import engine
     from feederlab.models.scenario import Scenario, band_of
     from feederlab.models.scoring import objective_value, voltage_excess
-    from feederlab.simulate import RunOptions, control_task
 
     step = pd.Timedelta("1h")
     scenario = Scenario(feeder.name, feeder, {}, band_of(feeder, band), pd.Timestamp(0), 1, step)
-    series, task = scenario.series(), control_task(scenario, RunOptions(objective=objective))
+    series, task = scenario.series(), scenario.task(objective)
     load, available, slack = series.load_mva[0], series.p_available_mw[0], float(series.slack_vm[0])
     prepared = Opf(curtail=curtail, max_time_s=60.0).prepare(task)
     plant, idle = Plant(feeder, engine(feeder), step / pd.Timedelta("1h")), DeviceState.initial(feeder)

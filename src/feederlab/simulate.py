@@ -16,7 +16,6 @@ from feederlab.models.objective import Objective
 from feederlab.models.plant import DeviceState, Plant, Wanted
 from feederlab.models.powerflow.base import engine
 from feederlab.models.scenario import Scenario, Series
-from feederlab.models.scoring import voltage_penalty
 from feederlab.recorder import Recorder
 from feederlab.result import Result
 from feederlab.sensors import Sensors
@@ -85,7 +84,7 @@ def simulate(
     """
     options = options or RunOptions()
     series = scenario.series()
-    task = control_task(scenario, options)
+    task = scenario.task(options.objective, mismatch=options.mismatch, seed=options.seed)
     prepared = controller.prepare(restrict_task(controller.sees, task), seed=options.seed)
     loop = _Loop(scenario, controller, prepared, task, options)
     recorder = Recorder(scenario, series)
@@ -94,18 +93,6 @@ def simulate(
         if progress is not None:
             progress(1)
     return recorder.result(controller, label, options, task.voltage_penalty)
-
-
-def control_task(scenario: Scenario, options: RunOptions) -> ControlTask:
-    """Return what a GLOBAL controller may know of a scenario."""
-    feeder = scenario.feeder
-    known = feeder.with_line_errors(options.mismatch, options.seed) if options.mismatch else feeder
-    return ControlTask(
-        feeder=known, nodes=feeder.n_nodes, inverters=feeder.inverters, storages=feeder.storages,
-        capacitors=feeder.capacitors, tap_changers=feeder.tap_changers, band=scenario.band, zone=feeder.node_zone,
-        step_s=scenario.step.total_seconds(), objective=options.objective,
-        voltage_penalty=voltage_penalty(options.objective, feeder),
-    )  # fmt: skip
 
 
 class _Loop:

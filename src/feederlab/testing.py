@@ -35,7 +35,7 @@ from feederlab.models.feeder import Feeder
 from feederlab.models.plant import DeviceState, Plant, Wanted
 from feederlab.models.powerflow.base import engine
 from feederlab.models.scenario import Scenario
-from feederlab.simulate import RunOptions, control_task, simulate
+from feederlab.simulate import RunOptions, simulate
 
 Check = Callable[["Case"], Iterator[str]]
 _NODE_ARRAYS = ("vm", "load_p_mw", "load_q_mvar")
@@ -93,7 +93,7 @@ class Case:
 
     def __init__(self, controller: Controller, scenario: Scenario, tolerance: float, seed: int) -> None:
         self.controller, self.scenario, self.seed = controller, scenario, seed
-        full = control_task(scenario, RunOptions())
+        full = scenario.task()
         self.full_task, self.task = full, restrict_task(controller.sees, full)
         self.seen: BoolArray = visible_nodes(controller.sees, full)
         self.measurements = _measurements(scenario, seed)

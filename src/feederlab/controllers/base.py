@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from feederlab.errors import InputError, UnknownNameError
 from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
-from feederlab.models.devices import Capacitors, Inverters, Storages, TapChangers
-from feederlab.models.feeder import Feeder
-from feederlab.models.objective import Objective
 from feederlab.models.operating_point import OperatingPoint
 from feederlab.models.plant import DeviceState, Wanted
 from feederlab.models.powerflow.base import Solution
-from feederlab.models.scenario import Series
+from feederlab.models.task import ControlTask as ControlTask  # part of the interface
+from feederlab.models.task import Forecast as Forecast
 
 State = dict[str, Any]
 """What a controller remembers between steps: plain arrays by name (previous setpoints, filters, RNG state)."""
@@ -50,12 +48,6 @@ class Information:
 
 
 LOCAL, ZONE, GLOBAL = (Information(scope) for scope in Scope)
-
-
-class Forecast(Protocol):
-    """Returns what is expected from `time` on, `periods` steps long."""
-
-    def __call__(self, time: pd.Timestamp, periods: int) -> Series: ...
 
 
 @dataclass(frozen=True)
@@ -95,37 +87,6 @@ class Settle:
             return self.max_rounds
         round_s = -self.response_s / math.log(10) * math.log1p(-self.damping)
         return min(max(int(step_s / round_s), 1), self.max_rounds)
-
-
-@dataclass(frozen=True, eq=False)
-class ControlTask:
-    """What a controller may know before the run.
-
-    feeder : grid model, possibly a wrong one; None for a LOCAL controller.
-    nodes : number of nodes (the length of `Measurement.vm`).
-    band : (2, nodes) voltage band (p.u.).  zone : (nodes,) zone names.
-    step_s : step length (s).  objective : what to minimise.  voltage_penalty : price of the voltage slack, objective
-    units per p.u. of squared magnitude.
-    """
-
-    feeder: Feeder | None
-    nodes: int
-    inverters: Inverters
-    storages: Storages
-    capacitors: Capacitors
-    tap_changers: TapChangers
-    band: FloatArray
-    zone: tuple[str, ...]
-    step_s: float
-    objective: Objective = field(default_factory=Objective)
-    voltage_penalty: float = 1e3
-    forecast: Forecast | None = None
-
-    def grid(self) -> Feeder:
-        """Return the grid model.  Raises `LookupError` for a LOCAL controller, which is given none."""
-        if self.feeder is None:
-            raise LookupError("a LOCAL controller is not given the grid model; declare sees = GLOBAL to get it")
-        return self.feeder
 
 
 @dataclass(frozen=True, eq=False)

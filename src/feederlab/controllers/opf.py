@@ -46,6 +46,8 @@ class Opf(Controller):
 
     Parameters
     ----------
+    objective
+        E.g. ``"losses"`` or ``"losses=1+control_effort=0.01"``; empty: the task's.
     certify
         Solve the relaxation first (radial feeders).
     curtail
@@ -57,6 +59,7 @@ class Opf(Controller):
     """
 
     sees: ClassVar[Information] = GLOBAL
+    objective: str = ""
     certify: bool = True
     curtail: bool = False
     tol: float = 1e-6
@@ -71,6 +74,7 @@ class Opf(Controller):
         from feederlab.models.acopf.feeder import AcOpf
         from feederlab.models.acopf.ipopt import Ipopt
 
+        task = task.pursuing(self.objective)
         feeder = task.grid()
         ipopt = Ipopt(max_iterations=300, max_time_s=self.max_time_s)
         model = AcOpf(feeder, task.band, task.objective, task.voltage_penalty, curtail=self.curtail, ipopt=ipopt)

@@ -12,7 +12,10 @@ from feederlab.errors import InputError
 from feederlab.models.arrays import ComplexArray, FloatArray, IntArray, frozen
 from feederlab.models.devices import Elements
 from feederlab.models.feeder import Feeder
+from feederlab.models.objective import Objective
 from feederlab.models.profiles import Key, Profile
+from feederlab.models.scoring import voltage_penalty
+from feederlab.models.task import ControlTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +195,20 @@ class Scenario:
         from feederlab.models.library.devices_rule import with_devices
 
         return with_devices(self, inverters or {}, storages or {}, capacitors or {}, regulators or {}, shape)
+
+    def task(self, objective: Objective | str = "losses", *, mismatch: float = 0.0, seed: int = 0) -> ControlTask:
+        """Return what a controller may know of this scenario before it runs; `Controller.prepare` takes it.
+
+        objective : what to minimise (`Objective.parse`).  mismatch : share by which the grid model's r and x may be
+        off, drawn from `seed`.
+        """
+        feeder, goal = self.feeder, Objective.parse(objective) if isinstance(objective, str) else objective
+        return ControlTask(
+            feeder=feeder.with_line_errors(mismatch, seed) if mismatch else feeder, nodes=feeder.n_nodes,
+            inverters=feeder.inverters, storages=feeder.storages, capacitors=feeder.capacitors,
+            tap_changers=feeder.tap_changers, band=self.band, zone=feeder.node_zone,
+            step_s=self.step.total_seconds(), objective=goal, voltage_penalty=voltage_penalty(goal, feeder),
+        )  # fmt: skip
 
     def series(self) -> Series:
         """Sample the profiles at the scenario's steps.
