@@ -13,7 +13,7 @@ from feederlab.errors import InputError
 from feederlab.models.objective import Objective
 from feederlab.models.powerflow.pandapower import PandapowerFlow
 from feederlab.models.scoring import voltage_penalty
-from feederlab.simulate import RunOptions, control_task, simulate
+from feederlab.simulate import RunOptions, simulate
 from feederlab.testing import example_scenario
 
 
@@ -286,6 +286,6 @@ def test_impossible_options_are_refused(settings):
 
 def test_the_task_prices_voltage_excess_for_the_objective_at_hand(scenario):
     objective = Objective.parse("voltage_deviation")
-    task = control_task(scenario, RunOptions(objective=objective))
+    task = scenario.task(objective)
     assert task.objective == objective
     assert task.voltage_penalty == voltage_penalty(objective, scenario.feeder)

@@ -9,7 +9,7 @@ from feederlab.errors import InputError
 from feederlab.models.objective import Objective
 from feederlab.models.scenario import Scenario
 from feederlab.models.sensitivity import Sensitivity
-from feederlab.simulate import RunOptions, control_task, simulate
+from feederlab.simulate import RunOptions, simulate
 from feederlab.testing import Case, example_scenario
 
 
@@ -48,7 +48,7 @@ def convex_optimum(scenario, task, m):
 @pytest.mark.parametrize("band", [(0.95, 1.05), (0.97, 1.02)])
 def test_it_finds_the_convex_optimum(scenario, objective, band):
     narrow = scenario.with_band(*band)
-    task = control_task(narrow, RunOptions(objective=Objective.parse(objective)))
+    task = narrow.task(objective)
     prepared = Feedback(iterations=20000, tol=1e-7, margin=0.0).prepare(task)
     for m in Case(Feedback(), narrow, 1e-6, 0).measurements:
         q, goal, outside = convex_optimum(narrow, task, m)
@@ -90,13 +90,13 @@ def test_a_lost_reading_is_replaced_by_the_last_one(scenario):
 
 
 def test_what_reactive_power_cannot_do_is_refused(scenario):
-    task = control_task(scenario, RunOptions(objective=Objective.parse("cost")))
+    task = scenario.task("cost")
     with pytest.raises(InputError, match="use the controller 'opf'"):
         Feedback().prepare(task)
     with pytest.raises(InputError, match="iterations >= 1"):
         Feedback(iterations=0)
     with pytest.raises(InputError, match="leaves nothing of the voltage band"):
-        Feedback(margin=0.05).prepare(control_task(scenario, RunOptions()))
+        Feedback(margin=0.05).prepare(scenario.task())
 
 
 def test_a_feeder_without_inverters_is_left_alone():

@@ -6,7 +6,6 @@ import pytest
 from feederlab.controllers.base import GLOBAL, LOCAL, ZONE, Information, Scope
 from feederlab.controllers.information import mask, restrict_task, visible_nodes
 from feederlab.controllers.none import NoControl
-from feederlab.simulate import RunOptions, control_task
 from feederlab.testing import Case, example_scenario
 
 
@@ -17,7 +16,7 @@ def scenario():
 
 @pytest.fixture(scope="module")
 def task(scenario):
-    return control_task(scenario, RunOptions())
+    return scenario.task()
 
 
 def test_local_sees_the_devices_own_nodes(task):
