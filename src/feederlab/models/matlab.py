@@ -169,6 +169,12 @@ def _elements(line: str) -> list[str]:
     return [part for part in parts if part]
 
 
+def _with_commas(bracketed: re.Match[str]) -> str:
+    if re.search(r"[;\n]", bracketed[1].strip()):
+        raise ValueError("a table of several rows inside an expression is not understood")
+    return f"[{','.join(_elements(bracketed[1]))}]"
+
+
 def evaluate(text: str, variables: Mapping[str, Any]) -> Any:
     """Return the value of one expression."""
     values = evaluate_list(text, variables)
@@ -192,7 +198,7 @@ class _Parser:
     def __init__(self, text: str, variables: Mapping[str, Any]) -> None:
         self.variables, self.position = variables, 0
         self.tokens: list[str] = []
-        at, text = 0, text.rstrip()
+        at, text = 0, re.sub(r"\[([^\[\]]*)\]", _with_commas, text.rstrip())
         while at < len(text):
             match = _TOKEN.match(text, at)
             if match is None:
@@ -260,8 +266,7 @@ class _Parser:
             return self._close(")", value)
         if token == "[":
             row = [np.atleast_1d(self.sum()).ravel()]
-            while self.peek() not in ("]", ""):
-                self.take(",")
+            while self.take(","):
                 row.append(np.atleast_1d(self.sum()).ravel())
             return self._close("]", np.concatenate(row)[None, :])
         if token and (token[0].isdigit() or token[0] == "."):
