@@ -11,7 +11,7 @@ setup: .venv/.ready
 	@touch $@
 
 demo: setup
-	$(BIN)/feederlab compare mapdn33 --start 2016-06-21 --days 1 --step 3min \
+	$(BIN)/feederlab compare mapdn33 --start 2016-06-22 --days 1 --step 3min \
 	  -c none -c volt_var:curve=mapdn -c volt_var:curve=ieee1547_b -c lindistflow -c socp -c opf \
 	  --out runs/demo --overwrite
 

@@ -1,0 +1,54 @@
+"""Every snippet of README.md runs."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.M | re.S)
+SNIPPETS = [(kind, body) for kind, body in BLOCK.findall((ROOT / "README.md").read_text())]
+ENV = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "agg"}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder that looks like the root of the repository to a snippet, but keeps what it writes."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    return folder
+
+
+def commands(body):
+    """The commands of a shell block: comments dropped, continued lines joined."""
+    joined = body.replace("\\\n", " ")
+    return [line for line in (re.sub(r"\s+#.*$", "", row).strip() for row in joined.splitlines()) if line]
+
+
+def test_there_are_snippets_of_both_kinds():
+    assert {kind for kind, _ in SNIPPETS} == {"python", "sh"}
+
+
+@pytest.mark.parametrize("body", [body for kind, body in SNIPPETS if kind == "python"])
+def test_python_snippet(body, workplace):
+    done = subprocess.run([sys.executable, "-c", body], cwd=workplace, env=ENV, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [c for kind, body in SNIPPETS if kind == "sh" for c in commands(body)])
+def test_shell_command(command, workplace):
+    words = shlex.split(command)
+    if words[0] == "feederlab":
+        done = subprocess.run(words, cwd=workplace, env=ENV, capture_output=True, text=True)
+    else:
+        assert words[0] in {"make", "git", "cd", "pip", "conda"}, f"this test does not know how to check {command!r}"
+        if words[0] != "make":
+            pytest.skip("needs the network or a fresh folder")
+        done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, env=ENV, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
