@@ -108,7 +108,7 @@ def row_of(name: str, comparison: Comparison, label: str) -> list[str]:
 
 def unproven(window: Scenario, comparison: Comparison) -> list[tuple[Scenario, int, float]]:
     """The steps of a window in which opf is out of band without proof, by position, with their excess."""
-    run = comparison.run("opf", window=str(window.start)).data
+    run = comparison.run("opf", window=f"{window.start:%Y-%m-%d %H:%M}").data
     excess = run["voltage_excess"].to_numpy()
     return [(window, int(t), float(excess[t])) for t in np.flatnonzero(excess > OUT_OF_BAND)]
 
