@@ -84,7 +84,7 @@ def equip_plain(net: Any, seed: int) -> dict[Key, Profile]:
 
 
 def _hosted(feeder: Feeder, profiles: Mapping[Key, Profile]) -> float:
-    """Return the share (0..1] of the PV that lifts the highest voltage to `PV_VM`, by bisection on the sunniest rows."""
+    """Return the share (0..1] of the PV that lifts the highest voltage to `PV_VM`, by bisection."""
     p, q, sun = profiles["load", "p_mw"], profiles["load", "q_mvar"], profiles["sgen", "p_mw"]
     rows = np.argsort(_totals(p) - _totals(sun), kind="stable")[:SUNNIEST]
     load = np.zeros((SUNNIEST, feeder.n_nodes), dtype=np.complex128)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,10 @@ from feederlab.models.library.cache import recall, remember
 from feederlab.models.profiles import Profile
 
 QUARTERS = 35_136
-TABLES = ("load", "renewables", "storage", "powerplants")
+TABLES = {
+    "load": "LoadProfile", "renewables": "RESProfile", "storage": "StorageProfile", "powerplants": "PowerPlantProfile",
+}  # fmt: skip
+"""name -> file of SimBench's data."""
 
 
 def times() -> pd.DatetimeIndex:
@@ -34,7 +38,10 @@ def table(name: str, scenario: int = 0) -> pd.DataFrame:
     scenario : SimBench's 0 (today), 1 (future), 2 (far future); storage shapes exist in 1 and 2 only.
     """
     found = recall(_file(name, scenario), _read)
-    return _parse(scenario)[name] if found is None else found
+    if found is None:
+        found = _parse(name, scenario)
+        remember(_file(name, scenario), found.to_parquet)
+    return found
 
 
 def shapes(name: str, columns: list[str], scenario: int = 0) -> FloatArray:
@@ -83,12 +90,11 @@ def _read(path: Path) -> pd.DataFrame:
     return frame
 
 
-@lru_cache(maxsize=1)
-def _parse(scenario: int) -> dict[str, pd.DataFrame]:
-    import simbench
-
-    parsed = simbench.get_all_simbench_profiles(scenario)
-    tables = {name: parsed[name].drop(columns="time").astype(np.float64) for name in TABLES}
-    for name, frame in tables.items():
-        remember(_file(name, scenario), frame.to_parquet)
-    return tables
+def _parse(name: str, scenario: int) -> pd.DataFrame:
+    """Read the table from SimBench's files, without importing the package, which takes longer than the reading."""
+    spec = importlib.util.find_spec("simbench")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("simbench")
+    folder = Path(spec.origin).parent / "networks" / f"1-complete_data-mixed-all-{scenario}-sw"
+    frame = pd.read_csv(folder / f"{TABLES[name]}.csv", sep=";", index_col="time")
+    return frame.reset_index(drop=True).astype(np.float64)
