@@ -70,6 +70,7 @@ def test_show(run: Run, files: Path, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
     figures = json.loads(run("show", files / "net.json", "--profiles", files / "profiles", "--json").out)
     grid = toy.net()
+    grid.sgen["in_service"] = False
     pp.runpp(grid, numba=False)
     assert figures["base_losses_mw"] == pytest.approx(float(grid.res_line.pl_mw.sum()), abs=1e-7)
     assert figures["base_vm_max_pu"] == pytest.approx(float(grid.res_bus.vm_pu.max()), abs=1e-8)

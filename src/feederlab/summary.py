@@ -22,7 +22,7 @@ class Summary:
 
     peak_load_mw, peak_load_at : highest coincident load over the data and when; peak_pv_mw, peak_pv_at : the same for
     what all static generators offer.
-    base_* : power flow at the net's table values; NaN without a solution.
+    base_* : power flow with the loads alone at the net's table values; NaN without a solution.
     base_low_bus, base_high_bus : pandapower bus of the extremes.
     """
 
@@ -60,7 +60,7 @@ class Summary:
 def summarise(scenario: Scenario) -> Summary:
     """Return a scenario in figures."""
     feeder = scenario.feeder
-    solved = at_table_values(feeder)
+    solved = at_table_values(feeder, loads_alone=True)
     vm = feeder.to_buses(solved.vm)
     known = bool(np.isfinite(vm).any())
     load, load_at = _peak(scenario, "load", feeder.loads)

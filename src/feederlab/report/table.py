@@ -30,8 +30,7 @@ _DROPPED_FIRST = (
 WIDTH = 120
 """Columns that a table may fill."""
 _VOLTAGE = ("cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "infeasible_steps")
-_UNIT_FORMAT = {"%": "{:.2f}", "MW": "{:.4f}", "MVAr": "{:.3f}", "MWh": "{:.3f}", "p.u.": "{:.4f}", "ms": "{:.3g}",
-                "steps": "{:.0f}", "": "{:.4g}"}  # fmt: skip
+_UNIT_FORMAT = {"%": "{:.2f}", "p.u.": "{:.4f}", "ms": "{:.3g}", "steps": "{:.0f}"}  # fmt: skip
 
 
 def comparison_table(rows: pd.DataFrame, *, title: str = "", objective: str = "losses", width: int = WIDTH) -> Table:
@@ -159,9 +158,9 @@ def summary_table(summary: Summary) -> Table:
         ("loads", f"{s.loads}; highest {_power(s.peak_load_mw)}{_at(s.peak_load_at)}"),
         ("generators", f"{s.inverters + s.generators}; highest {_power(s.peak_pv_mw)}{_at(s.peak_pv_at)}"),
         ("controllable", _controllable(s)),
-        ("base losses", f"{_power(s.base_losses_mw)} at table values"),
+        ("base losses", f"{_power(s.base_losses_mw)} with the loads alone, at table values"),
         ("base voltages", f"{s.base_vm_min_pu:.4f} (bus {s.base_low_bus}) to {s.base_vm_max_pu:.4f} p.u. "
-                          f"(bus {s.base_high_bus}) at table values"),
+                          f"(bus {s.base_high_bus}), likewise"),
         ("data", f"{s.first} up to {s.end}, step {_duration(s.step_s)}"),
         *(("note", note) for note in s.notes),
     ]  # fmt: skip

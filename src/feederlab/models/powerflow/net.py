@@ -56,15 +56,13 @@ def powerflow(net: Any, engine_name: str = "auto") -> NetFlow:
     )  # fmt: skip
 
 
-def at_table_values(feeder: Feeder, engine_name: str = "auto") -> Solution:
-    """Return the power flow with loads, generators and storage at the values of their tables."""
+def at_table_values(feeder: Feeder, engine_name: str = "auto", *, loads_alone: bool = False) -> Solution:
+    """Return the power flow with loads and, unless `loads_alone`, generators and storage at their tables' values."""
     total = np.zeros(feeder.n_nodes, dtype=np.complex128)
-    for sign, elements in (
-        (-1, feeder.loads),
-        (1, feeder.sgens),
-        (1, feeder.inverters),
-        (-1, feeder.storages),
-    ):
+    tables = [(-1, feeder.loads)]
+    if not loads_alone:
+        tables += [(1, feeder.sgens), (1, feeder.inverters), (-1, feeder.storages), (-1, feeder.fixed_storages)]
+    for sign, elements in tables:
         on = elements.node >= 0
         np.add.at(total, elements.node[on], sign * ((elements.p_mw + 1j * elements.q_mvar) * elements.scaling)[on])
     return engine(feeder, engine_name).solve(total)
