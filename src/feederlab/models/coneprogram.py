@@ -12,7 +12,7 @@ and a solve is one sparse product for what changed, an update of the solver in p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,9 @@ from feederlab.models.arrays import FloatArray, IntArray
 
 Solver = Literal["CLARABEL", "PIQP"]
 SOLVED, INACCURATE, FAILED = "solved", "inaccurate", "failed"
-_STALLED = 1e-7  # Clarabel may stall just above a tight tolerance; with residuals and gap below this it has solved
+# Clarabel may stall just above a tight tolerance: with residuals and gap below the first of these it has solved, below
+# the second its answer is usable.
+_STALLED, _USABLE = 1e-7, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,16 +218,30 @@ class _Clarabel:
     def solve(self, moved: Mapping[str, bool]) -> ConeSolution:
         import clarabel
 
-        p, q, a, b, constant = self._program.data
+        p, q, a, b, _ = self._program.data
+        upper = sp.triu(p, format="csc")
         if self._solver is None:
-            self._solver = clarabel.DefaultSolver(sp.triu(p, format="csc"), q, a, b, self._cones, self._settings)
+            self._solver = clarabel.DefaultSolver(upper, q, a, b, self._cones, self._settings)
         elif any(moved.values()):  # an update with nothing to update panics
-            fresh = {"q": q, "b": b, "A": a, "P": sp.triu(p, format="csc") if moved["p"] else None}
+            fresh = {"q": q, "b": b, "A": a, "P": upper}
             self._solver.update(**{name: value for name, value in fresh.items() if moved[name.lower()]})
-        found = self._solver.solve()
-        x, z = np.array(found.x), np.array(found.z)
+        first = self._read(self._solver.solve())
+        if first.status == SOLVED:
+            return first
+        # The solver's scaling is that of the first data it saw; it may do better with scaling of its own.
+        second = self._read(clarabel.DefaultSolver(upper, q, a, b, self._cones, self._settings).solve())
+        best = second if second.status == SOLVED or first.status == FAILED else first
+        return replace(
+            best, iterations=first.iterations + second.iterations,
+            solver_time_s=first.solver_time_s + second.solver_time_s,
+        )  # fmt: skip
+
+    def _read(self, found: Any) -> ConeSolution:
+        x, z, constant = np.array(found.x), np.array(found.z), self._program.data[-1]
         detail = str(found.status)
         status = {"Solved": SOLVED, "AlmostSolved": INACCURATE, "InsufficientProgress": INACCURATE}.get(detail, FAILED)
+        if detail == "MaxIterations" and max(found.r_prim, found.r_dual, _relative_gap(found)) < _USABLE:
+            status = INACCURATE
         if status == INACCURATE and max(found.r_prim, found.r_dual, _relative_gap(found)) < _STALLED:
             status = SOLVED
         if not (np.isfinite(x).all() and np.isfinite(z).all()):

@@ -19,7 +19,7 @@ import numpy as np
 
 from feederlab.models.arrays import ComplexArray, FloatArray
 from feederlab.models.branchflow.linear import LinearModel, flows_at
-from feederlab.models.branchflow.parameters import BranchFlow
+from feederlab.models.branchflow.parameters import BranchFlow, within_limits
 from feederlab.models.coneprogram import ConeProgram, ConeSolution
 from feederlab.models.objective import Objective
 from feederlab.models.operating_point import OperatingPoint
@@ -127,6 +127,7 @@ class LinearSetpoints:
         q[used] = z[: len(used)] * self._rating
         if self.curtail:
             p[used] = z[len(used) :] * self._rating
+        p, q = within_limits(inverters.s_mva, p_max, p, q)
         return q, p, solved
 
     def _p_now(self, point: OperatingPoint) -> FloatArray:

@@ -78,4 +78,13 @@ def rated_flow(feeder: Feeder) -> FloatArray:
         np.add.at(at_node, devices.node[on], devices.s_mva[on])
     below: FloatArray = feeder.tree.descendants() @ at_node / feeder.base_mva
     largest = below.max(initial=0.0)
-    return np.maximum(below, 1e-3 * largest if largest > 0 else 1.0)
+    return np.maximum(below, 1e-2 * largest if largest > 0 else 1.0)
+
+
+def within_limits(
+    s_mva: FloatArray, p_max_mw: FloatArray, p_mw: FloatArray, q_mvar: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return p and q without what a solver's tolerance leaves outside 0 <= p <= p_max, p^2 + q^2 <= s^2."""
+    p = np.minimum(np.maximum(p_mw, 0.0), p_max_mw)
+    room = np.sqrt(np.maximum(s_mva**2 - p**2, 0.0))
+    return p, np.minimum(np.maximum(q_mvar, -room), room)

@@ -22,7 +22,7 @@ from feederlab.errors import InputError
 from feederlab.models.arrays import FloatArray
 from feederlab.models.branchflow.cone import QUADRATIC, cone_problem, grid_parameters
 from feederlab.models.branchflow.costs import Costs, Stage
-from feederlab.models.branchflow.parameters import BranchFlow, rated_flow
+from feederlab.models.branchflow.parameters import BranchFlow, rated_flow, within_limits
 from feederlab.models.coneprogram import ConeProgram, ConeSolution
 from feederlab.models.feeder import Feeder
 from feederlab.models.objective import Objective
@@ -30,7 +30,7 @@ from feederlab.models.operating_point import OperatingPoint
 
 LOSS_SHARE = 1e-2
 """Default price of losses where the objective has none: this share of the objective's weights per rated MW."""
-_SETTINGS = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
+_SETTINGS = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9, "max_iter": 100}
 # The states that the bound speaks of: squared magnitudes (p.u.), and flows up to a multiple of the sum of all ratings
 # below a branch (or of the present injections, if larger).
 _V_MIN, _V_MAX, _FLOW_MAX = 0.25, 4.0, 3.0
@@ -159,10 +159,10 @@ class _Step:
         feeder, used, tree = model.feeder, model._used, model.feeder.tree
         keys = (None if a is None else tuple(int(i) for i in a) for a in (point.taps, point.steps))
         self.flow = flow = model._flow(*keys)
-        available = np.minimum(np.maximum(point.p_available_mw, 0.0), feeder.inverters.s_mva)
-        self.p_fixed = (
-            np.where(np.isin(np.arange(len(available)), used), 0.0, available) if model.curtail else available
-        )
+        self.p_max = available = np.minimum(np.maximum(point.p_available_mw, 0.0), feeder.inverters.s_mva)
+        self.p_max, self.p_fixed = available, available.copy()
+        if model.curtail:
+            self.p_fixed[used] = 0.0
         take = flow.consumption(point.injection_mva(feeder, self.p_fixed, np.zeros_like(available)))
         at_child = take[tree.child] + model._v_ref * np.conj(flow.shunt[tree.child])
         self.v_slack = point.slack_vm**2
@@ -207,6 +207,7 @@ class _Step:
             q[used] = x["q"] * feeder.inverters.s_mva[used]
             if self.model.curtail:
                 p[used] = x["p"] * feeder.inverters.s_mva[used]
+        p, q = within_limits(feeder.inverters.s_mva, self.p_max, p, q)
         v = np.empty(feeder.n_nodes)
         v[tree.root], v[tree.child] = self.v_slack, x["v"] + self.model._v_ref
         low, high = self.model._band2
