@@ -1,0 +1,85 @@
+"""Certificates: bounds below every run, shared between runs, and proofs that hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import toy
+from feederlab.certify import Certificate, certify, curtailed, lower_bounds
+from feederlab.controllers.lindistflow import LinDistFlow
+from feederlab.controllers.none import NoControl
+from feederlab.controllers.socp import Socp
+from feederlab.errors import NotRadialError
+from feederlab.simulate import simulate
+
+
+@pytest.fixture(scope="module")
+def scenario():
+    return toy.short(8)
+
+
+@pytest.fixture(scope="module")
+def task(scenario):
+    return scenario.task()
+
+
+@pytest.fixture(scope="module")
+def bounds(scenario, task):
+    return lower_bounds(scenario, task)
+
+
+@pytest.mark.parametrize("controller", [NoControl(), LinDistFlow(), LinDistFlow(about="flat"), Socp()])
+def test_no_run_beats_the_bound(scenario, task, bounds, controller):
+    found = certify(scenario, task, simulate(scenario, controller).data, bounds)
+    assert (found.gap >= -1e-8 * np.abs(found.bound)).all()
+    assert (found.excess >= found.least_excess - 1e-9).all()
+    if isinstance(controller, Socp):
+        assert found.gap_percent < 1e-3
+        assert found.infeasible_steps == 0
+    if isinstance(controller, NoControl):
+        assert found.gap_percent > 1.0
+        assert found.infeasible_steps > 0
+    assert found.infeasible_proven == 0
+
+
+def test_unavoidable_violations_are_proven(scenario):
+    """A band that no reactive power can keep: every step is proven, whoever runs it."""
+    tight = scenario.with_band(1.0099, 1.01)
+    task = tight.task()
+    found = certify(tight, task, simulate(tight, Socp()).data)
+    assert found.infeasible_steps == found.infeasible_proven == 8
+    assert (found.least_excess > 0).all()
+    assert (found.least_excess <= found.excess).all()
+
+
+def test_bounds_follow_the_runs_own_course(scenario, task):
+    run = simulate(scenario, LinDistFlow(curtail=True)).data
+    assert curtailed(run)
+    assert not curtailed(simulate(scenario, NoControl()).data)
+    found = certify(scenario, task, run)
+    assert (found.gap >= -1e-8 * np.abs(found.bound)).all()
+    assert found.bound.sum() < lower_bounds(scenario, task)["bound"].sum()
+
+
+def test_progress_and_shape(scenario, task):
+    done = []
+    bounds = lower_bounds(scenario, task, progress=done.append)
+    assert sum(done) == 8
+    assert (bounds["time"].to_numpy() == scenario.times.to_numpy()).all()
+    assert (bounds["cone_gap"] < 1e-5).all()
+
+
+def test_a_step_without_solution_counts_as_out_of_band():
+    found = Certificate(
+        cost=np.array([1.0, np.nan]), bound=np.array([0.9, 0.9]), excess=np.array([0.0, np.nan]),
+        least_excess=np.zeros(2),
+    )  # fmt: skip
+    assert found.infeasible_steps == 1
+    assert found.gap_percent == pytest.approx(100 * 0.1 / 0.9)
+
+
+def test_loops_are_refused():
+    meshed = toy.scenario(meshed=True)
+    with pytest.raises(NotRadialError):
+        lower_bounds(meshed, meshed.task())
