@@ -11,6 +11,7 @@ import pytest
 def test_reported_values(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     from benchmarks.two_timescale_exactness import CASES, solve
+
     from feederlab.models.feeder import Feeder
     from feederlab.models.library.sce47 import sce47_net
     from feederlab.models.powerflow.base import engine
