@@ -149,7 +149,7 @@ class Decision:
     solver, status : who answered, and with what.  rung : 0 primary, 1 looser tolerance, 2 convex fallback, 3 held.
     iterations, solver_time_s : the solver's own report.
     objective : value the model promises; bound : certified lower bound of objective plus voltage penalty (NaN: none).
-    cone_gap : largest relative gap of the relaxation's cones, where r > 0 (NaN: not a relaxation).
+    cone_gap : largest relative gap of the relaxation's cones (`RelaxationSolution`; NaN: not a relaxation).
     """
 
     solver: str = ""

@@ -42,7 +42,7 @@ class Socp(Controller):
     objective : e.g. ``"losses"``; empty: the task's.  curtail : active power may be lowered too.
     """
 
-    gap_tol: float = 1e-4
+    gap_tol: float = 1e-3
     loss_weight: float = -1.0
     objective: str = ""
     curtail: bool = False

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
 from feederlab.models.branchflow.cone import QUADRATIC
 from feederlab.models.branchflow.parameters import BranchFlow
+
+_TIE = 1e-7  # of the objective's unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +21,7 @@ class Stage:
     used : inverters that take part.  flow_scale : (m,) unit of the branch flows (p.u.).  v_ref, v_slack : squared
     (p.u.).  p_available_mw, p_fixed_mw : (inverters,) on offer; injected whatever is decided.
     root_take : consumption at the root (p.u.).  flow_guess : (m,) branch flows at q = 0 without losses (p.u.).
+    current_max : (m,) largest squared current that is considered, in units of the flow's square.
     """
 
     flow: BranchFlow
@@ -30,6 +33,7 @@ class Stage:
     p_fixed_mw: FloatArray
     root_take: float
     flow_guess: ComplexArray
+    current_max: FloatArray
     curtail: bool
 
 
@@ -39,6 +43,8 @@ class Costs:
 
     constant : what no variable moves.  unit : a scale that brings the optimum near one, so that the solver's absolute
     tolerances are relative ones.
+    tie : (m,) a price of squared current where r is not positive, so small that all of it together (`tie_max`) does
+    not matter: without one the current is free there, and any is as good as the true one.
     """
 
     linear: Mapping[str, FloatArray]
@@ -46,6 +52,8 @@ class Costs:
     penalty: float
     constant: float
     unit: float
+    tie: FloatArray
+    tie_max: float
 
     @classmethod
     def of(cls, stage: Stage, weights: Mapping[str, float], penalty: float) -> Costs:
@@ -71,11 +79,21 @@ class Costs:
         if stage.curtail and len(c_p):
             linear["p"] = c_p
         quadratic = {name: weights.get(name, 0.0) for name in QUADRATIC}
-        return cls(linear, quadratic, penalty, constant, _unit(stage, weights))
+        unit = _unit(stage, weights)
+        tie = np.where(flow.r > 0, 0.0, np.abs(flow.x) * stage.flow_scale**2)
+        total = float(tie @ stage.current_max)
+        tie_max = _TIE * unit if total > 0 else 0.0
+        return cls(linear, quadratic, penalty, constant, unit, tie * (tie_max / total if total > 0 else 0.0), tie_max)
+
+    def in_units_of(self, unit: float) -> Costs:
+        """Return the same costs at another scale."""
+        share = unit / self.unit
+        return replace(self, unit=unit, tie=self.tie * share, tie_max=self.tie_max * share)
 
     def parameters(self, known: Mapping[str, object]) -> dict[str, FloatArray | float]:
         """Return the cone program's parameters; terms that it does not have are left out."""
         scaled: dict[str, FloatArray | float] = {f"c_{name}": c / self.unit for name, c in self.linear.items()}
+        scaled["c_l"] = (self.linear["l"] + self.tie) / self.unit
         scaled |= {name: weight / self.unit for name, weight in self.quadratic.items() if name in known}
         return scaled | {"c_slack": self.penalty / self.unit}
 

@@ -30,10 +30,11 @@ from feederlab.models.operating_point import OperatingPoint
 
 LOSS_SHARE = 1e-2
 """Default price of losses where the objective has none: this share of the objective's weights per rated MW."""
+_SMALL = 0.05  # of the unit: an objective below this is solved again at its own scale
 _SETTINGS = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9, "max_iter": 100}
-# The states that the bound speaks of: squared magnitudes (p.u.), and flows up to a multiple of the sum of all ratings
-# below a branch (or of the present injections, if larger).
-_V_MIN, _V_MAX, _FLOW_MAX = 0.25, 4.0, 3.0
+# The states that the bound speaks of: squared magnitudes (p.u.), and flows up to this multiple of what is injected
+# below a branch, all room of the inverters included (plus a hundredth of its rating).
+_V_MIN, _V_MAX, _FLOW_MAX = 0.5, 2.0, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +44,10 @@ class RelaxationSolution:
     q_mvar, p_mw : (inverters,) setpoints.  vm : (nodes,) voltages that the relaxation claims (p.u.).
     objective : what the relaxation claims the setpoints cost, voltage penalty included.
     bound : certified lower bound of objective plus voltage penalty over all setpoints, for every AC state with
-    voltages between 0.5 and 2 p.u. and branch flows below three times the sum of the ratings they serve (-inf if the
+    voltages between 0.71 and 1.41 p.u. and branch flows below 1.5 times what is injected below them (-inf if the
     solver failed).
-    cone_gap : largest invented loss of a branch, over its own losses or the feeder's mean branch losses, whichever is
-    larger; only branches with r > 0 count, elsewhere the squared current is free.
+    cone_gap : largest |z| (l - (P^2 + Q^2) / w) of a branch, what the relaxation invents, over |z| (P^2 + Q^2) / w of
+    that branch or of the feeder's mean branch, whichever is larger.
     excess : sum of what the claimed voltages lie outside the band (p.u. of squared magnitude).
     status : ``"solved"``, ``"inaccurate"`` or ``"failed"``; iterations, solver_time_s : the solver's own report.
     """
@@ -123,6 +124,10 @@ class Relaxation:
         step, weights = _Step(self, point), dict(self.objective.weights)
         exact = Costs.of(step.stage, weights, self.voltage_penalty)
         solved = step.run(exact)
+        size = abs(exact.value(solved.values))
+        if 0 < size < _SMALL * exact.unit:
+            exact = exact.in_units_of(max(size, _SMALL**2 * exact.unit))
+            solved = step.run(exact)
         bound = step.bound(exact, solved)
         if self.loss_weight == 0:
             return step.answer(exact, bound, solved)
@@ -159,7 +164,7 @@ class _Step:
         feeder, used, tree = model.feeder, model._used, model.feeder.tree
         keys = (None if a is None else tuple(int(i) for i in a) for a in (point.taps, point.steps))
         self.flow = flow = model._flow(*keys)
-        self.p_max = available = np.minimum(np.maximum(point.p_available_mw, 0.0), feeder.inverters.s_mva)
+        available = np.minimum(np.maximum(point.p_available_mw, 0.0), feeder.inverters.s_mva)
         self.p_max, self.p_fixed = available, available.copy()
         if model.curtail:
             self.p_fixed[used] = 0.0
@@ -177,24 +182,32 @@ class _Step:
             self.numbers["q_max"] = np.sqrt(np.maximum(1.0 - share**2, 0.0))
         idle = flow.consumption(point.injection_mva(feeder, available, np.zeros_like(available)))
         self.flow_guess = model._below @ (idle + model._v_ref * np.conj(flow.shunt))
+        self.flow_max = _FLOW_MAX * (np.abs(self.flow_guess) + self._room(available)) / model._scale + 0.01
+        self.current_max = self.flow_max**2 * flow.ratio2 / _V_MIN
         self.stage = Stage(
             flow, used, model._scale, model._v_ref, self.v_slack, point.p_available_mw, self.p_fixed,
-            float(take[tree.root].real), self.flow_guess, model.curtail,
+            float(take[tree.root].real), self.flow_guess, self.current_max, model.curtail,
         )  # fmt: skip
+
+    def _room(self, available: FloatArray) -> FloatArray:
+        """Return, (m,), how far the inverters below each branch can move its flow (p.u.)."""
+        inverters, used = self.model.feeder.inverters, self.model._used
+        reach = inverters.s_mva + available if self.model.curtail else np.sqrt(inverters.s_mva**2 - available**2)
+        at_node = np.zeros(self.model.feeder.n_nodes)
+        np.add.at(at_node, inverters.node[used], reach[used] / self.model.feeder.base_mva)
+        return np.asarray(self.model._below @ at_node)
 
     def run(self, costs: Costs) -> ConeSolution:
         return self.model._program.solve(**self.numbers, **costs.parameters(self.model._program.parameters))
 
     def bound(self, costs: Costs, solved: ConeSolution) -> float:
         """Return the certified bound in the units of the objective."""
-        program, scale = self.model._program, self.model._scale
-        flow = _FLOW_MAX * np.maximum(np.abs(self.flow_guess) / scale, 1.0)
-        v_ref, l_max = self.model._v_ref, flow**2 * self.flow.ratio2 / _V_MIN
+        program, flow, v_ref = self.model._program, self.flow_max, self.model._v_ref
         limits = {
-            "P": (-flow, flow), "Q": (-flow, flow), "l": (0.0, l_max), "v": (_V_MIN - v_ref, _V_MAX - v_ref),
+            "P": (-flow, flow), "Q": (-flow, flow), "l": (0.0, self.current_max), "v": (_V_MIN - v_ref, _V_MAX - v_ref),
             "slack": (0.0, _V_MAX), "q": (-1.0, 1.0), "p": (0.0, 1.0),
         }  # fmt: skip
-        return program.lower_bound(solved, program.box(limits)) * costs.unit + costs.constant
+        return program.lower_bound(solved, program.box(limits)) * costs.unit - costs.tie_max + costs.constant
 
     def answer(
         self, costs: Costs, bound: float, chosen: ConeSolution, also: ConeSolution | None = None
@@ -225,10 +238,7 @@ class _Step:
         w = v[tree.parent] / flow.ratio2
         with np.errstate(divide="ignore", invalid="ignore"):
             true = (x["P"] ** 2 + x["Q"] ** 2) / w
-        lossy = np.flatnonzero(flow.r > 0)
-        weight = (flow.r * scale**2)[lossy]
-        own, invented = weight * true[lossy], weight * (x["l"] - true)[lossy]
-        if not len(lossy):
-            return 0.0
+        weight = np.abs(flow.r + 1j * flow.x) * scale**2
+        own, invented = weight * true, weight * (x["l"] - true)
         floor = max(float(own.mean()), 1e-12 * float(scale.max()))
         return max(float(np.max(invented / np.maximum(own, floor))), 0.0)
