@@ -28,7 +28,10 @@ def show(title: str, header: list[str], rows: list[list[str]]) -> None:
         table.add_column(name)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file has no width of its own
+    console.print(table)
 
 
 def write_section(name: str, command: str, body: str) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.report import markdown, show, write_section
-from feederlab.certify import OUT_OF_BAND
 from feederlab.compare import compare
 from feederlab.comparison import Comparison
 from feederlab.models.acopf.feeder import AcOpf
@@ -88,7 +87,7 @@ def joined(comparison: Comparison, label: str, variable: str) -> Any:
 
 
 def in_band(comparison: Comparison, label: str) -> BoolArray:
-    return np.asarray(joined(comparison, label, "voltage_excess") <= OUT_OF_BAND)
+    return np.asarray(joined(comparison, label, "out_share") == 0)
 
 
 def row_of(name: str, comparison: Comparison, label: str) -> list[str]:
@@ -109,8 +108,8 @@ def row_of(name: str, comparison: Comparison, label: str) -> list[str]:
 def unproven(window: Scenario, comparison: Comparison) -> list[tuple[Scenario, int, float]]:
     """The steps of a window in which opf is out of band without proof, by position, with their excess."""
     run = comparison.run("opf", window=f"{window.start:%Y-%m-%d %H:%M}").data
-    excess = run["voltage_excess"].to_numpy()
-    return [(window, int(t), float(excess[t])) for t in np.flatnonzero(excess > OUT_OF_BAND)]
+    excess, outside = run["voltage_excess"].to_numpy(), run["out_share"].to_numpy() > 0
+    return [(window, int(t), float(excess[t])) for t in np.flatnonzero(outside)]
 
 
 def local_step(step: tuple[Scenario, int, float]) -> Local:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 PROOF = 1e-8
 """Voltage excess (p.u. of squared magnitude, summed over the nodes) from which a positive lower bound is a proof."""
-OUT_OF_BAND = 1e-6
-"""Voltage excess from which a step counts as out of band: solvers meet a binding limit to about 1e-8."""
 
 
 def lower_bounds(
@@ -95,12 +93,14 @@ class Certificate:
 
     cost : objective plus voltage penalty (nan: power flow without solution).  bound : its lower bound.
     excess, least_excess : voltage excess, and its proven lower bound (p.u. of squared magnitude).
+    out_of_band : whether some bus is counted out of band, by the tolerance of `metrics.per_step`.
     """
 
     cost: FloatArray
     bound: FloatArray
     excess: FloatArray
     least_excess: FloatArray
+    out_of_band: BoolArray
 
     @property
     def gap(self) -> FloatArray:
@@ -113,11 +113,6 @@ class Certificate:
         both = np.isfinite(self.gap)
         total = float(self.bound[both].sum())
         return float(100 * self.gap[both].sum() / abs(total)) if total else np.nan
-
-    @property
-    def out_of_band(self) -> BoolArray:
-        """(T,) whether some node lies outside the band."""
-        return ~(self.excess <= OUT_OF_BAND)
 
     @property
     def proven(self) -> BoolArray:
@@ -151,6 +146,7 @@ def certify(scenario: Scenario, task: ControlTask, run: xr.Dataset, bounds: xr.D
     return Certificate(
         cost=_floats(run["realised"]) + _floats(run["penalty"]), bound=_floats(bounds["bound"]),
         excess=_floats(run["voltage_excess"]), least_excess=_floats(bounds["least_excess"]),
+        out_of_band=_floats(run["out_share"]) > 0,
     )  # fmt: skip
 
 
