@@ -6,7 +6,6 @@ import pytest
 from feederlab.controllers.feedback import Feedback
 from feederlab.controllers.none import NoControl
 from feederlab.errors import InputError
-from feederlab.models.objective import Objective
 from feederlab.models.scenario import Scenario
 from feederlab.models.sensitivity import Sensitivity
 from feederlab.simulate import RunOptions, simulate

@@ -136,9 +136,7 @@ class Plant:
 
     def solve(self, load_mva: ComplexArray, state: DeviceState, slack_vm: float) -> Solution:
         """Return the grid's answer."""
-        return self.flow.solve(
-            self.injection_mva(load_mva, state), taps=state.tap, steps=state.step, slack_vm=slack_vm
-        )
+        return self.flow.solve(self.injection_mva(load_mva, state), taps=state.tap, steps=state.step, slack_vm=slack_vm)
 
 
 def _finite(wanted: FloatArray | IntArray, otherwise: FloatArray | IntArray | float) -> FloatArray:

@@ -130,9 +130,7 @@ def engine(feeder: Feeder, name: str = "auto") -> PowerFlow:
         return PandapowerFlow(feeder)
     if name == "power-grid-model":
         if len(feeder.pv):
-            raise InputError(
-                "the feeder has voltage-controlled generators (table gen): use the engine 'pandapower'"
-            )
+            raise InputError("the feeder has voltage-controlled generators (table gen): use the engine 'pandapower'")
         from feederlab.models.powerflow.pgm import GridModelFlow
 
         return GridModelFlow(feeder)
