@@ -48,7 +48,7 @@ def test_comes_close_to_the_optimum(scenario, best):
 def test_repeated_measurements_remove_the_offset(scenario):
     """At a standing operating point the expansion about the measurement settles on the band's edge."""
     task, series = scenario.task(), scenario.series()
-    prepared = LinDistFlow().prepare(task)
+    prepared = LinDistFlow(margin=0.0).prepare(task)
     load, p = 0.3 * series.load_mva[4], series.p_available_mw[4]
     point, flow = OperatingPoint(load, p, 1.0), engine(scenario.feeder)
     state, q = prepared.initial_state(), np.zeros(len(p))
@@ -193,3 +193,21 @@ def test_loops_and_bad_settings_are_refused():
             controller.prepare(task)
     with pytest.raises(InputError, match="about"):
         LinDistFlow(about="noon")  # type: ignore[arg-type]
+
+
+def test_margin_keeps_the_models_error_inside_the_band(scenario):
+    task, series = scenario.task(), scenario.series()
+    load, p = 0.3 * series.load_mva[4], series.p_available_mw[4]
+    point, flow = OperatingPoint(load, p, 1.0), engine(scenario.feeder)
+    highest = {}
+    for margin in (0.0, 2e-3):
+        prepared, q = LinDistFlow(margin=margin).prepare(task), np.zeros(len(p))
+        state = prepared.initial_state()
+        for _ in range(6):
+            vm = flow.solve(point.injection_mva(scenario.feeder, p, q), slack_vm=1.0).vm
+            made, state = prepared.step(state, measured(scenario, vm, load, p, q))
+            q = made.q_mvar
+        highest[margin] = flow.solve(point.injection_mva(scenario.feeder, p, q), slack_vm=1.0).vm.max()
+    assert highest[2e-3] == pytest.approx(highest[0.0] - 2e-3, abs=1e-5)
+    with pytest.raises(InputError, match="margin"):
+        LinDistFlow(margin=0.06).prepare(task)

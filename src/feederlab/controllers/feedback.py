@@ -89,10 +89,8 @@ class _Prepared(Prepared):
         self._model = model = Sensitivity.of(task.grid(), self._node)
         seen = np.arange(task.nodes) != task.grid().slack
         self._v_by_q = model.v_by_q * seen[:, None]
-        inside = task.band + settings.margin * np.array([[1.0], [-1.0]])
-        if np.any(inside[0] >= inside[1]):
-            raise InputError(f"a margin of {settings.margin} p.u. leaves nothing of the voltage band")
-        self._low, self._high = np.where(seen, inside**2, [[-np.inf], [np.inf]])
+        band = task.inside(settings.margin).band
+        self._low, self._high = np.where(seen, band**2, [[-np.inf], [np.inf]])
         self._penalty = task.voltage_penalty
         self._loss, self._deviation, effort = _weights(task)
         self._v0 = np.where(seen, task.objective.v0**2, 0.0)

@@ -32,9 +32,9 @@ def restrict_task(sees: Information, task: ControlTask) -> ControlTask:
     )
 
 
-def mask(measurement: Measurement, seen: BoolArray) -> Measurement:
-    """Return the measurement with NaN at the nodes that are not seen."""
-    if seen.all():
+def mask(sees: Information, measurement: Measurement, seen: BoolArray) -> Measurement:
+    """Return the measurement with NaN at the nodes that are not seen, and at the slack unless all is seen."""
+    if sees.scope is Scope.GLOBAL:
         return measurement
 
     def hide(values: FloatArray) -> FloatArray:

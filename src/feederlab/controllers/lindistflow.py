@@ -27,7 +27,6 @@ from feederlab.models.branchflow.parameters import BranchFlow
 from feederlab.models.coneprogram import INACCURATE
 from feederlab.models.feeder import Feeder
 from feederlab.models.objective import Objective
-from feederlab.models.scoring import voltage_penalty
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,14 @@ class LinDistFlow(Controller):
     its offset cancels; ``"flat"`` is the textbook form, which needs no voltage reading.
     objective : e.g. ``"losses"`` or ``"losses=1+control_effort=0.01"``; empty: the task's.
     curtail : active power may be lowered too.
+    margin : how far inside the band to aim (p.u.); losses often ask for its very edge, and the model errs by some 1e-4
+    of what it moves.
     """
 
     about: Literal["measurement", "flat"] = "measurement"
     objective: str = ""
     curtail: bool = False
+    margin: float = 5e-4
     sees: ClassVar[Information] = GLOBAL
 
     def __post_init__(self) -> None:
@@ -92,11 +94,10 @@ class LinearPolicy:
 
 class _Prepared(Prepared):
     def __init__(self, settings: LinDistFlow, task: ControlTask) -> None:
-        feeder = task.grid()
-        objective = Objective.parse(settings.objective) if settings.objective else task.objective
-        penalty = voltage_penalty(objective, feeder) if settings.objective else task.voltage_penalty
-        self._task = task
-        self._policy = LinearPolicy(feeder, task.band, objective, penalty, settings.curtail, settings.about)
+        self._task = task = task.pursuing(settings.objective).inside(settings.margin)
+        self._policy = LinearPolicy(
+            task.grid(), task.band, task.objective, task.voltage_penalty, settings.curtail, settings.about
+        )
 
     def initial_state(self) -> State:
         return initial_memory(self._task)

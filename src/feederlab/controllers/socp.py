@@ -23,10 +23,9 @@ from feederlab.controllers.lindistflow import LinearPolicy
 from feederlab.errors import InputError
 from feederlab.models.branchflow.relaxation import Relaxation
 from feederlab.models.coneprogram import FAILED, INACCURATE
-from feederlab.models.objective import Objective
 from feederlab.models.operating_point import OperatingPoint
 from feederlab.models.powerflow.base import engine
-from feederlab.models.scoring import setpoint_cost, voltage_penalty
+from feederlab.models.scoring import setpoint_cost
 
 
 @dataclass(frozen=True)
@@ -59,16 +58,13 @@ class Socp(Controller):
 
 class _Prepared(Prepared):
     def __init__(self, settings: Socp, task: ControlTask) -> None:
-        self._settings, self._task = settings, task
-        self._objective = Objective.parse(settings.objective) if settings.objective else task.objective
-        feeder = task.grid()
-        self._penalty = voltage_penalty(self._objective, feeder) if settings.objective else task.voltage_penalty
+        self._settings, self._task = settings, (task := task.pursuing(settings.objective))
+        problem = task.grid(), task.band, task.objective, task.voltage_penalty
         self._relaxation = Relaxation(
-            feeder, task.band, self._objective, self._penalty, curtail=settings.curtail,
-            loss_weight=None if settings.loss_weight < 0 else settings.loss_weight,
-        )  # fmt: skip
-        self._linear = LinearPolicy(feeder, task.band, self._objective, self._penalty, settings.curtail, "measurement")
-        self._flow = engine(feeder)
+            *problem, curtail=settings.curtail, loss_weight=None if settings.loss_weight < 0 else settings.loss_weight
+        )
+        self._linear = LinearPolicy(*problem, settings.curtail, "measurement")
+        self._flow = engine(task.grid())
 
     def initial_state(self) -> State:
         return initial_memory(self._task)
@@ -112,5 +108,7 @@ class _Prepared(Prepared):
         s_mva = self._task.inverters.s_mva
         p = np.minimum(point.p_available_mw, s_mva) if made.p_mw is None else made.p_mw
         q = np.zeros_like(p) if made.q_mvar is None else made.q_mvar
-        cost, _ = setpoint_cost(self._objective, self._penalty, self._flow, self._task.band, point, p, q)
+        cost, _ = setpoint_cost(
+            self._task.objective, self._task.voltage_penalty, self._flow, self._task.band, point, p, q
+        )
         return cost

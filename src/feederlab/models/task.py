@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from feederlab.errors import InputError
 from feederlab.models.arrays import FloatArray
 from feederlab.models.devices import Capacitors, Inverters, Storages, TapChangers
 from feederlab.models.feeder import Feeder
@@ -59,3 +62,16 @@ class ControlTask:
             return self
         own = Objective.parse(objective)
         return replace(self, objective=own, voltage_penalty=voltage_penalty(own, self.grid()))
+
+    def inside(self, margin: float) -> ControlTask:
+        """Return the task with a band that is narrower by `margin` (p.u.) on both sides.
+
+        Raises
+        ------
+        InputError
+            If the margin is negative, or leaves nothing of the band.
+        """
+        band = self.band + margin * np.array([[1.0], [-1.0]])
+        if not margin >= 0 or (band[0] >= band[1]).any():
+            raise InputError(f"a margin of {margin} p.u. is negative or leaves nothing of the voltage band")
+        return replace(self, band=band)

@@ -22,8 +22,28 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from feederlab.errors import InputError
 from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
 from feederlab.models.feeder import Feeder
+from feederlab.models.tree import Tree
+
+
+def radial(feeder: Feeder) -> Tree:
+    """Return the tree that branch-flow models stand on.
+
+    Raises
+    ------
+    NotRadialError
+        If the feeder has loops.
+    InputError
+        If generators hold voltages: their reactive power is no model's to bound.
+    """
+    if len(feeder.pv):
+        raise InputError(
+            "the feeder has voltage-controlled generators (table gen), which branch-flow models do not know; "
+            "model them as sgen, or use local controllers"
+        )
+    return feeder.tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +66,8 @@ class BranchFlow:
 
     @classmethod
     def of(cls, feeder: Feeder, taps: IntArray | None = None, steps: IntArray | None = None) -> BranchFlow:
-        """Read a feeder.  Raises `NotRadialError` if it has loops."""
-        tree = feeder.tree
+        """Read a feeder.  Raises what `radial` raises."""
+        tree = radial(feeder)
         pi = tree.merged(feeder.two_port(taps))
         ratio2 = pi.ratio**2
         of_branches = np.zeros(feeder.n_nodes, dtype=np.complex128)

@@ -22,7 +22,7 @@ from feederlab.errors import InputError
 from feederlab.models.arrays import FloatArray
 from feederlab.models.branchflow.cone import QUADRATIC, cone_problem, grid_parameters
 from feederlab.models.branchflow.costs import Costs, Stage
-from feederlab.models.branchflow.parameters import BranchFlow, rated_flow, within_limits
+from feederlab.models.branchflow.parameters import BranchFlow, radial, rated_flow, within_limits
 from feederlab.models.coneprogram import ConeProgram, ConeSolution
 from feederlab.models.feeder import Feeder
 from feederlab.models.objective import Objective
@@ -106,7 +106,7 @@ class Relaxation:
             raise InputError("the relaxation has no objective 'cost'; use losses or substation_import")
         self.feeder, self.objective, self.curtail = feeder, objective, curtail
         self.voltage_penalty = voltage_penalty
-        self._scale, self._below = rated_flow(feeder), feeder.tree.descendants()
+        self._scale, self._below = rated_flow(feeder), radial(feeder).descendants()
         self._rated_mw = float(self._scale[feeder.tree.up < 0].sum()) * feeder.base_mva
         self.loss_weight = self._default_loss_weight() if loss_weight is None else loss_weight
         self._used = np.flatnonzero((feeder.inverters.node >= 0) & (feeder.inverters.s_mva > 0))
