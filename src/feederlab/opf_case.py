@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feederlab.controllers.ladder import HELD
-from feederlab.errors import InputError
 from feederlab.models.arrays import ComplexArray, FloatArray
 from feederlab.models.objective import Objective
 
@@ -101,32 +100,19 @@ def solve_opf(
     """
     from feederlab.models.feeder import Feeder
     from feederlab.models.matpower_case import read_tables
+    from feederlab.models.netfile import load_net
 
     wanted = Objective.parse(objective) if isinstance(objective, str) else objective
     if isinstance(case, str | Path):
         if Path(case).suffix.lower() != ".json":
             return _solve_tables(read_tables(case), wanted or Objective((("cost", 1.0),)))
-        case = _read_net(Path(case))
+        case = load_net(case)
     wanted = wanted or Objective()
     if isinstance(case, Feeder):
         return _solve_feeder(case, wanted, band, curtail)
     if wanted.weight("cost") > 0:
         return _solve_net_at_cost(case, wanted)
     return _solve_feeder(Feeder.from_pandapower(case), wanted, band, curtail)
-
-
-def _read_net(path: Path) -> Any:
-    import pandapower
-
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    try:
-        net = pandapower.from_json(str(path))
-    except (ValueError, KeyError, AttributeError, TypeError, UserWarning) as error:
-        raise InputError(f"{path} is no pandapower net: {error}") from error
-    if not hasattr(net, "bus"):
-        raise InputError(f"{path} is no pandapower net")
-    return net
 
 
 def _solve_tables(tables: MatpowerCase, objective: Objective) -> OpfResult:

@@ -1,6 +1,8 @@
 """Optimal power flow of MATPOWER cases against published optima (MATPOWER 8, `runopf`, its default solver)."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandapower
@@ -13,6 +15,7 @@ from feederlab.models.acopf.case_grid import CaseGrid
 from feederlab.models.acopf.net_case import grid_of_net
 from feederlab.models.matpower_case import read_tables
 from feederlab.models.objective import Objective
+from feederlab.opf_case import solve_opf
 
 COST = Objective((("cost", 1.0),))
 OPTIMA = {
@@ -146,3 +149,18 @@ def test_net_with_costs_agrees_with_runopp(net) -> None:
     pandapower.runopp(net, numba=False, init="pf", delta=1e-10)
     assert state.report.objective == pytest.approx(net.res_cost, rel=1e-6)
     np.testing.assert_allclose(np.abs(state.voltage[node]), net.res_bus.vm_pu, atol=2e-3)
+
+
+@pytest.mark.parametrize("objective", ["cost", "losses"])
+def test_a_file_that_names_foreign_code_is_refused_before_decoding(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "evil.json"
+    pandapower.to_json(networks.case9(), str(path))
+    content = json.loads(path.read_text())
+    content["_object"]["extra"] = {"_module": "foreign_code", "_class": "x", "_object": "{}"}
+    path.write_text(json.dumps(content))
+    (tmp_path / "foreign_code.py").write_text("raise SystemExit('the module of the file was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="run foreign code"):
+        solve_opf(path, objective)
