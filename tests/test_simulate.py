@@ -182,6 +182,23 @@ def test_active_power_is_damped_too(noon):
     np.testing.assert_allclose(run.p_mw[0], noon.series().p_available_mw[0] / 8)
 
 
+@pytest.mark.parametrize("start", ["zero", "previous"])
+@pytest.mark.parametrize("cap", [1.0, 10.0])
+def test_a_settling_loop_follows_the_sun(scenario, start, cap):
+    """A controller that wants no curtailment gets none on a sunrise, nor does an old curtailment outlive its cause."""
+    morning = scenario.window("2016-06-21 05:30", 20)
+    offered = morning.series().p_available_mw
+    assert (np.diff(offered.sum(axis=1)) > 0).all()
+    how = Settle(start, 0.5, 1e-12, 5)
+    free = simulate(morning, Script((Setpoints(p_mw=cap * scenario.feeder.inverters.s_mva),), how=how)).data
+    np.testing.assert_array_equal(free.p_mw, offered)
+    capped = [Setpoints(p_mw=np.zeros(6))] * 5
+    eased = simulate(morning, Script((*capped, Setpoints(p_mw=np.full(6, 9.0))), how=how)).data
+    first = offered[0] * (1 - 0.5**5)
+    held = np.array([first * (0.5 ** (5 * t) if start == "previous" else t == 0) for t in range(20)])
+    np.testing.assert_allclose(eased.p_mw, offered - held, atol=1e-9)
+
+
 def test_settling_stops_when_the_device_voltages_stand_still(noon):
     run = simulate(noon, Script((Setpoints(q_mvar=np.full(6, 0.1)),), how=Settle("zero", 1.0, 1e-9, 50))).data
     assert run.rounds.to_numpy().tolist() == [2] * 4
@@ -277,7 +294,17 @@ def test_progress_is_reported_per_step(noon):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"delay": -1}, {"vm_noise": -0.1}, {"dropout": 1.0}, {"dropout": -0.1}, {"mismatch": 1.0}, {"record": "some"}],
+    [
+        {"delay": -1},
+        {"vm_noise": -0.1},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"mismatch": 1.0},
+        {"record": "some"},
+        {"vm_noise": float("nan")},
+        {"vm_noise": float("inf")},
+        {"seed": -1},
+    ],
 )
 def test_impossible_options_are_refused(settings):
     with pytest.raises(InputError):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from feederlab.errors import InputError
-from feederlab.models.scenario import Scenario
+from feederlab.models.scenario import Scenario, checked_band
 
 FILE_TYPES = (".json", ".m")
 
@@ -45,12 +44,8 @@ def load_scenario(
     InputError
         Unknown names, files that cannot be read, dates outside the data, an empty band, ...
     """
-    if band is not None and not 0 < band[0] < band[1]:
-        raise InputError(
-            f"the voltage band {band[0]},{band[1]} is empty or inverted; give LO,HI in p.u., e.g. 0.95,1.05"
-        )
-    if days is not None and not days > 0:
-        raise InputError(f"the number of days must be positive, not {days}")
+    if band is not None:
+        checked_band(band)  # before the data are read, which may take a while
     if is_file(name):
         from feederlab.models.files import scenario_from_files
 
@@ -65,16 +60,4 @@ def load_scenario(
         scenario = scenario.resample(step)
     if start is None and days is None:
         return scenario
-    return scenario.days(_date(start, scenario), 1 if days is None else days)
-
-
-def _date(text: str | None, scenario: Scenario) -> str:
-    if text is None:
-        return str(scenario.data_span[0])
-    import pandas as pd
-
-    try:
-        return str(pd.Timestamp(text))
-    except ValueError:
-        first, _ = scenario.data_span
-        raise InputError(f"start {text!r} is no date; write e.g. {first:%Y-%m-%d}") from None
+    return scenario.days(scenario.data_span[0] if start is None else start, 1 if days is None else days)

@@ -45,10 +45,12 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.record not in ("all", "float32", "metrics"):
             raise InputError(f"record must be all, float32 or metrics, not {self.record!r}")
-        if self.delay < 0 or self.vm_noise < 0 or not 0 <= self.dropout < 1 or not 0 <= self.mismatch < 1:
+        shares = 0 <= self.dropout < 1 and 0 <= self.mismatch < 1
+        if self.delay < 0 or self.seed < 0 or not 0 <= self.vm_noise < np.inf or not shares:
             raise InputError(
-                "delay and vm_noise must not be negative, dropout and mismatch must lie in [0, 1): "
-                f"delay={self.delay}, vm_noise={self.vm_noise}, dropout={self.dropout}, mismatch={self.mismatch}"
+                "delay, seed and vm_noise must be finite and not negative, dropout and mismatch must lie in [0, 1): "
+                f"delay={self.delay}, seed={self.seed}, vm_noise={self.vm_noise}, dropout={self.dropout}, "
+                f"mismatch={self.mismatch}"
             )
 
 
@@ -105,17 +107,23 @@ class _Loop:
         self.settle: Settle | None = controller.settle
         self.max_rounds = 1 if self.settle is None else self.settle.rounds(scenario.step.total_seconds())
         self.devices = DeviceState.initial(feeder)
-        self.p_wanted: FloatArray | None = None  # the standing cap on active power; None: all that is available
+        self.p_cap: FloatArray | None = None  # the standing cap on active power; None: all that is available
+        self.held_back = np.zeros(len(feeder.inverters))  # MW, what a settling loop has curtailed; it follows the sun
         self.memory: State = prepared.initial_state()
+        self.sees = controller.sees
         self.seen: BoolArray = visible_nodes(controller.sees, task)
         self.sensors = Sensors(options.vm_noise, options.dropout, options.delay, options.seed)
         self.watched = np.unique(feeder.inverters.node[feeder.inverters.node >= 0])
 
     def step(self, t: int, series: Series, recorder: Recorder) -> None:
         load, available, slack = series.load_mva[t], series.p_available_mw[t], float(series.slack_vm[t])
-        standing = Wanted(p_mw=self.p_wanted)
-        if self.settle is not None and self.settle.start == "zero":
+        offered = np.minimum(available, self.plant.feeder.inverters.s_mva)
+        if self.settle is None:
+            standing = Wanted(p_mw=self.p_cap)
+        elif self.settle.start == "zero":
             standing = Wanted(q_mvar=np.zeros(len(available)))
+        else:
+            standing = Wanted(p_mw=offered - self.held_back)
         devices, _ = self.plant.apply(self.devices, standing, available)
         before = self.plant.solve(load, devices, slack)
         self.sensors.next_step(len(before.vm))
@@ -123,9 +131,9 @@ class _Loop:
         while True:
             seen = self.sensors.read(Measurement.take(series.times[t], rounds, before, load, devices, available, slack))
             began = clock.perf_counter()
-            setpoints, self.memory = self.prepared.step(self.memory, mask(seen, self.seen))
+            setpoints, self.memory = self.prepared.step(self.memory, mask(self.sees, seen, self.seen))
             decided_s += clock.perf_counter() - began
-            wanted = _damped(setpoints, devices, self.settle)
+            wanted = _damped(setpoints, devices, offered, self.settle)
             devices, clipped = self.plant.apply(devices, wanted, available)
             after = self.plant.solve(load, devices, slack)
             rounds += 1
@@ -137,14 +145,20 @@ class _Loop:
             if settled or rounds >= self.max_rounds or not np.isfinite(moved):
                 break
         recorder.keep(t, after, devices, setpoints.info, rounds, settled, clipped, decided_s)
-        self.devices, self.p_wanted = self.plant.advance(devices), wanted.p_mw
+        self.devices, self.p_cap, self.held_back = self.plant.advance(devices), wanted.p_mw, offered - devices.p_mw
 
 
-def _damped(setpoints: Setpoints, devices: DeviceState, settle: Settle | None) -> Wanted:
-    """Return the setpoints, moved only part of the way in a settling loop."""
+def _damped(setpoints: Setpoints, devices: DeviceState, offered: FloatArray, settle: Settle | None) -> Wanted:
+    """Return the setpoints, moved only part of the way in a settling loop.
+
+    Of active power, it is the curtailment that moves: a cap above what is offered (MW) holds nothing back.
+    """
     if settle is None:
         return setpoints
     share = settle.damping
     q = None if setpoints.q_mvar is None else (1 - share) * devices.q_mvar + share * setpoints.q_mvar
-    p = None if setpoints.p_mw is None else (1 - share) * devices.p_mw + share * setpoints.p_mw
+    p = None
+    if setpoints.p_mw is not None:
+        wanted = np.maximum(offered - setpoints.p_mw, 0.0)
+        p = offered - ((1 - share) * (offered - devices.p_mw) + share * wanted)
     return Wanted(q, p, setpoints.storage_p_mw, setpoints.storage_q_mvar, setpoints.tap, setpoints.step)

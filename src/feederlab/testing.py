@@ -109,7 +109,7 @@ class Case:
         ready = prepared or self.prepare()
         state, answers = ready.initial_state(), []
         for measurement in measurements:
-            setpoints, state = ready.step(state, _read_only(mask(measurement, self.seen)))
+            setpoints, state = ready.step(state, _read_only(mask(self.controller.sees, measurement, self.seen)))
             answers.append((setpoints, state))
         return answers
 
@@ -157,10 +157,10 @@ def _pure(case: Case) -> Iterator[str]:
     prepared = case.prepare()
     for state in (prepared.initial_state(), case.run(case.measurements, prepared)[-1][1]):
         before = pickle.dumps(state)
-        one, _ = prepared.step(state, _read_only(mask(case.measurements[0], case.seen)))
+        one, _ = prepared.step(state, _read_only(mask(case.controller.sees, case.measurements[0], case.seen)))
         if pickle.dumps(state) != before:
             yield "step() changes the state it is given; it must return a new one"
-        two, _ = prepared.step(state, _read_only(mask(case.measurements[0], case.seen)))
+        two, _ = prepared.step(state, _read_only(mask(case.controller.sees, case.measurements[0], case.seen)))
         if not case.same(one, two):
             yield "equal state and measurement give different setpoints"
 

@@ -44,13 +44,13 @@ def test_global_sees_everything_and_nothing_is_hidden(scenario, task):
     seen = visible_nodes(GLOBAL, task)
     assert seen.all()
     measurement = Case(NoControl(), scenario, 1e-6, 0).measurements[0]
-    assert mask(measurement, seen) is measurement
+    assert mask(GLOBAL, measurement, seen) is measurement
 
 
 def test_the_mask_hides_nodes_and_the_slack_but_no_device(scenario, task):
     measurement = Case(NoControl(), scenario, 1e-6, 0).measurements[0]
     seen = visible_nodes(LOCAL, task)
-    hidden = mask(measurement, seen)
+    hidden = mask(LOCAL, measurement, seen)
     for name in ("vm", "load_p_mw", "load_q_mvar"):
         assert np.isnan(getattr(hidden, name)[~seen]).all()
         np.testing.assert_array_equal(getattr(hidden, name)[seen], getattr(measurement, name)[seen])
@@ -74,3 +74,11 @@ def test_a_wrapper_sees_the_union_of_its_parts():
     assert GLOBAL.union(LOCAL) == GLOBAL
     assert LOCAL.union(Information(Scope.LOCAL, forecast=True)) == Information(Scope.LOCAL, forecast=True)
     assert str(Information(Scope.GLOBAL, forecast=True)) == "global+forecast"
+
+
+@pytest.mark.parametrize("sees", [LOCAL, ZONE])
+def test_the_slack_stays_hidden_where_every_node_has_a_device(scenario, task, sees):
+    measurement = Case(NoControl(), scenario, 1e-6, 0).measurements[0]
+    hidden = mask(sees, measurement, np.ones(task.nodes, dtype=bool))
+    assert np.isnan(hidden.slack_vm)
+    np.testing.assert_array_equal(hidden.vm, measurement.vm)

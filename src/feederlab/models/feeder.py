@@ -91,6 +91,8 @@ class Feeder:
         net, notes = fuse_zero_impedance(net)
         core = convert(bare := skeleton(net))
         del bare
+        if len(core.pv):
+            notes = [*notes, "generators hold voltages: pandapower's power flow is used, which is slower"]
         nodes = len(core.node_vn_kv)
         lookup = {int(b): int(n) for b, n in zip(net.bus.index, core.node_of_bus, strict=True)}
         node_bus = np.full(nodes, -1, dtype=np.int64)

@@ -39,6 +39,9 @@ class Objective:
                 raise UnknownNameError("objective", name, list(TERMS))
             if not 0 <= weight < float("inf"):
                 raise InputError(f"the weight of objective {name!r} must be a non-negative number, not {weight}")
+        names = [name for name, _ in self.weights]
+        if len(set(names)) < len(names):
+            raise InputError(f"the objective {self} names a term twice; give each one once, with its weight")
         if not any(weight > 0 for _, weight in self.weights):
             raise InputError("the objective has no term with a positive weight")
 

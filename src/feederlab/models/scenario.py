@@ -37,7 +37,7 @@ class Series:
 
 @dataclass(frozen=True)
 class ProfileNoise:
-    """Noise on the profiles: ``x + sigma * std(x) * N(0, 1)`` per element, drawn from `seed`.
+    """Noise on the profiles: ``x + sigma * std(x) * N(0, 1)``, drawn from `seed` for each element of a table.
 
     With `one_sided` the normal's absolute value is taken, as in the public code of MAPDN (P1), where
     ``sigma = 0.01``.
@@ -46,6 +46,13 @@ class ProfileNoise:
     sigma: float
     seed: int
     one_sided: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma < np.inf or self.seed < 0:
+            raise InputError(
+                "the profile noise and its seed must be finite numbers, not negative: "
+                f"sigma={self.sigma}, seed={self.seed}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,13 +131,10 @@ class Scenario:
             If the window does not lie inside the data.
         """
         first, end = self.data_span
-        try:
-            begin = pd.Timestamp(start)
-        except ValueError:
-            raise InputError(f"{start!r} is no date; write e.g. 2016-06-21 or 2016-06-21T12:00") from None
+        begin = _instant(start)
         if periods < 1:
             raise InputError(f"a window needs at least one step, not {periods}")
-        if begin < first or begin + periods * self.step > end:
+        if begin < first or periods > (end - begin) / self.step:
             raise InputError(
                 f"{periods} steps of {self.step} from {begin} do not lie inside the data of {self.name!r}, "
                 f"which covers {first} up to {end}"
@@ -139,19 +143,17 @@ class Scenario:
 
     def days(self, start: str | pd.Timestamp, days: float = 1) -> Scenario:
         """Return `days` days from `start` on."""
-        if days <= 0:
-            raise InputError(f"the number of days must be positive, not {days}")
-        return self.window(start, max(1, round(days * pd.Timedelta(days=1) / self.step)))
+        if not 0 < days < 1e6:
+            raise InputError(f"the number of days must be positive, and less than a million, not {days}")
+        return self.window(start, max(1, round(days * (pd.Timedelta(days=1) / self.step))))
 
     def resample(self, step: str | pd.Timedelta) -> Scenario:
         """Return the scenario with another step length over the same span; it must divide a day."""
-        try:
-            length = pd.Timedelta(step)
-        except ValueError as error:
-            raise InputError(f"step {step!r} is no duration; write e.g. 3min, 15min, 1h") from error
-        day = pd.Timedelta(days=1)
-        if length <= pd.Timedelta(0) or day % length != pd.Timedelta(0):
-            raise InputError(f"a step of {step} does not divide a day; use e.g. 1min, 3min, 5min, 15min, 1h")
+        length, day = _duration(step), pd.Timedelta(days=1)
+        if length < pd.Timedelta(seconds=1) or day % length != pd.Timedelta(0):
+            raise InputError(
+                f"a step of {step} does not divide a day, or is shorter than 1 s; use e.g. 1min, 3min, 5min, 15min, 1h"
+            )
         return replace(self, step=length, periods=max(1, int(self.periods * self.step / length)))
 
     def with_noise(self, sigma: float, seed: int, *, one_sided: bool = False) -> Scenario:
@@ -240,13 +242,14 @@ class Scenario:
             if mine:
                 here, there = np.array(mine).T
                 values[:, here] = profile.sample(self.times, self.step)[:, there]
-        return self._noisy(values * elements.scaling, table, column)
+        return self._noisy(values * elements.scaling, table, column, elements.index)
 
-    def _noisy(self, values: FloatArray, table: str, column: str) -> FloatArray:
+    def _noisy(self, values: FloatArray, table: str, column: str, index: IntArray) -> FloatArray:
         if self.noise is None:
             return values
         rng = np.random.default_rng([self.noise.seed, sum(map(ord, table + column))])
-        draw = rng.standard_normal(values.shape)
+        every = self.feeder.net[table].index.sort_values()  # one draw for all: an element keeps its own, whoever asks
+        draw = rng.standard_normal((len(values), len(every)))[:, every.get_indexer(index)]
         draw = np.abs(draw) if self.noise.one_sided else draw
         noisy: FloatArray = values + self.noise.sigma * values.std(axis=0) * draw
         return noisy
@@ -255,15 +258,50 @@ class Scenario:
 def band_of(feeder: Feeder, band: tuple[float, float] | None) -> FloatArray:
     """Return the (2, nodes) band: `band`, else the net's own limits, else 0.95-1.05."""
     if band is not None:
-        lowest, highest = band
-        if not (0 < lowest < highest):
-            raise InputError(
-                f"the voltage band {lowest},{highest} is empty or inverted; give LO,HI in p.u., e.g. 0.95,1.05"
-            )
+        lowest, highest = checked_band(band)
         return frozen(np.repeat([[lowest], [highest]], feeder.n_nodes, axis=1))
     low = np.where(np.isnan(feeder.vm_min), 0.95, feeder.vm_min)
     high = np.where(np.isnan(feeder.vm_max), 1.05, feeder.vm_max)
     return frozen([low, high])
+
+
+def checked_band(band: tuple[float, float]) -> tuple[float, float]:
+    """Return `band` if it is one, in p.u.; raises `InputError` otherwise."""
+    lowest, highest = band
+    if not lowest < highest:
+        raise InputError(
+            f"the voltage band {lowest},{highest} is empty or inverted; give LO,HI in p.u., e.g. 0.95,1.05"
+        )
+    if not 0.5 <= lowest < highest <= 2:
+        raise InputError(
+            f"the voltage band {lowest},{highest} does not lie in 0.5-2; give LO,HI in p.u., not in %, e.g. 0.95,1.05"
+        )
+    return band
+
+
+def _instant(start: str | pd.Timestamp) -> pd.Timestamp:
+    try:
+        begin = pd.Timestamp(start)
+    except (ValueError, OverflowError):
+        begin = pd.NaT
+    if pd.isna(begin):
+        raise InputError(f"{str(start)!r} is no date; write e.g. 2016-06-21 or 2016-06-21T12:00")
+    if begin.tz is not None:
+        raise InputError(f"the start {start} has a time zone; give the data's time without one, e.g. 2016-06-21T12:00")
+    return begin
+
+
+def _duration(step: str | pd.Timedelta) -> pd.Timedelta:
+    hint = "write e.g. 3min, 15min, 1h"
+    if isinstance(step, str) and step.strip().replace(".", "", 1).isdecimal():
+        raise InputError(f"step {step!r} has no unit; {hint}")
+    try:
+        length = pd.Timedelta(step)
+    except (ValueError, OverflowError):
+        length = pd.NaT
+    if pd.isna(length):
+        raise InputError(f"step {str(step)!r} is no duration; {hint}")
+    return length
 
 
 def _add_columns(total: ComplexArray, node: IntArray, values: ComplexArray) -> None:
