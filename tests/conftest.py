@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import lru_cache
 
 import pytest
+from hypothesis import settings
 
 from feederlab.models.library import load
 from feederlab.models.scenario import Scenario
+
+# CI draws the same examples every time; a run by hand looks further.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
