@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import toy
-from feederlab.certify import Certificate, certify, curtailed, lower_bounds
+from feederlab.certificate import Certificate
+from feederlab.certify import certify, curtailed, lower_bounds
 from feederlab.controllers.lindistflow import LinDistFlow
 from feederlab.controllers.none import NoControl
 from feederlab.controllers.socp import Socp
 from feederlab.errors import NotRadialError
+from feederlab.metrics import score
 from feederlab.simulate import simulate
 
 
@@ -77,6 +79,14 @@ def test_a_step_without_solution_counts_as_out_of_band():
     )  # fmt: skip
     assert found.infeasible_steps == 1
     assert found.gap_percent == pytest.approx(100 * 0.1 / 0.9)
+
+
+def test_metrics_and_certificate_agree(scenario, task, bounds):
+    run = simulate(scenario, NoControl())
+    found, scores = certify(scenario, task, run.data, bounds), score(run, bounds)
+    assert scores["gap_penalised_pct"] == found.gap_percent
+    assert scores["infeasible_steps"] == found.infeasible_steps > 0
+    assert scores["infeasible_proven"] == found.infeasible_proven
 
 
 def test_loops_are_refused():

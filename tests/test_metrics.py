@@ -174,6 +174,15 @@ def test_gap_and_proof_by_hand(none: Result) -> None:
     assert scores["certified_pct"] == pytest.approx(100 * (count - 1) / count)
 
 
+def test_no_percentage_of_a_bound_that_is_rounding(none: Result) -> None:
+    count = none.data.sizes["time"]
+    for bound, known in ((0.0, False), (2e-10, False), (-4e-12, False), (1e-6, True)):
+        series = {"bound": ("time", np.full(count, bound)), "least_excess": ("time", np.zeros(count))}
+        scores = score(none, xr.Dataset(series))
+        assert np.isfinite(scores["gap_pct"]) == np.isfinite(scores["gap_penalised_pct"]) == known
+        assert scores["certified_pct"] == 100
+
+
 def test_every_metric_is_described() -> None:
     names = [metric.name for metric in METRICS]
     assert len(set(names)) == len(names)

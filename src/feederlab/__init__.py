@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from feederlab.certify import Certificate, certify, lower_bounds
+    from feederlab.certificate import Certificate
+    from feederlab.certify import certify, lower_bounds
     from feederlab.compare import compare
     from feederlab.comparison import Cell, Comparison
     from feederlab.controllers.base import (
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     from feederlab.testing import check_controller
 
 _HOMES: dict[str, str] = {
-    "Certificate": "certify", "certify": "certify", "lower_bounds": "certify",
+    "Certificate": "certificate", "certify": "certify", "lower_bounds": "certify",
     "Cell": "comparison", "Comparison": "comparison", "compare": "compare",
     **dict.fromkeys(
         ("GLOBAL", "LOCAL", "ZONE", "ControlTask", "Controller", "Decision", "Information", "Measurement", "Prepared",

@@ -12,13 +12,13 @@ relaxation of the whole window at once; a per-step one would be wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from feederlab.certificate import Certificate
 from feederlab.controllers.base import ControlTask
-from feederlab.models.arrays import BoolArray, FloatArray
+from feederlab.models.arrays import FloatArray
 from feederlab.models.branchflow.relaxation import Relaxation
 from feederlab.models.operating_point import OperatingPoint
 from feederlab.models.scenario import Scenario
@@ -87,49 +87,6 @@ def lower_bounds(
     return xr.Dataset(variables, coords={"time": scenario.times.to_numpy()}, attrs={"curtail": int(curtail)})
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """What one run's steps cost, and what they must have cost; (T,) arrays.
-
-    cost : objective plus voltage penalty (nan: power flow without solution).  bound : its lower bound.
-    excess, least_excess : voltage excess, and its proven lower bound (p.u. of squared magnitude).
-    out_of_band : whether some bus is counted out of band, by the tolerance of `metrics.per_step`.
-    """
-
-    cost: FloatArray
-    bound: FloatArray
-    excess: FloatArray
-    least_excess: FloatArray
-    out_of_band: BoolArray
-
-    @property
-    def gap(self) -> FloatArray:
-        """(T,) cost minus bound, objective units."""
-        return self.cost - self.bound
-
-    @property
-    def gap_percent(self) -> float:
-        """The gap over the window, in percent of the bound; steps without a number on both sides are left out."""
-        both = np.isfinite(self.gap)
-        total = float(self.bound[both].sum())
-        return float(100 * self.gap[both].sum() / abs(total)) if total else np.nan
-
-    @property
-    def proven(self) -> BoolArray:
-        """(T,) whether the step is out of band and no inverter setpoints could have kept it in."""
-        return self.out_of_band & (self.least_excess > 0)
-
-    @property
-    def infeasible_steps(self) -> int:
-        """Number of steps out of band."""
-        return int(self.out_of_band.sum())
-
-    @property
-    def infeasible_proven(self) -> int:
-        """Of these, the number that is proven unavoidable."""
-        return int(self.proven.sum())
-
-
 def certify(scenario: Scenario, task: ControlTask, run: xr.Dataset, bounds: xr.Dataset | None = None) -> Certificate:
     """Certify a run of any controller.
 
@@ -143,11 +100,7 @@ def certify(scenario: Scenario, task: ControlTask, run: xr.Dataset, bounds: xr.D
     """
     if bounds is None:
         bounds = lower_bounds(scenario, task, course=run, curtail=curtailed(run))
-    return Certificate(
-        cost=_floats(run["realised"]) + _floats(run["penalty"]), bound=_floats(bounds["bound"]),
-        excess=_floats(run["voltage_excess"]), least_excess=_floats(bounds["least_excess"]),
-        out_of_band=_floats(run["out_share"]) > 0,
-    )  # fmt: skip
+    return Certificate.of(run, bounds)
 
 
 def curtailed(run: xr.Dataset) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from feederlab.certificate import Certificate, percent_above_bound
 from feederlab.models.arrays import BoolArray, FloatArray
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ class Run:
     """What a metric reads: the series of a `Result`, and the certificate of its scenario where there is one."""
 
     def __init__(self, result: Result, certificate: xr.Dataset | None = None) -> None:
-        self._data, self._timing, self._certificate = result.data, result.timing, certificate
+        self._data, self._timing = result.data, result.timing
         self.step_h = float(result.provenance["step_s"]) / 3600
+        self.certificate = Certificate.of(result.data, certificate)
 
     def __call__(self, name: str) -> FloatArray:
         """Return a recorded series as floats."""
@@ -88,34 +90,9 @@ class Run:
         """(T,) wall time of each step's decision (ms)."""
         return np.asarray(1e3 * self._timing["decision_s"].to_numpy(), dtype=float)
 
-    @property
-    def in_band(self) -> BoolArray:
-        """(T,) whether every bus is in band."""
-        return np.asarray(self("out_share") == 0)
-
-    def certified(self, name: str) -> FloatArray:
-        """Return a series of the certificate, NaN without one."""
-        if self._certificate is None:
-            return np.full(self._data.sizes["time"], np.nan)
-        return np.asarray(self._certificate[name].to_numpy(), dtype=float)
-
-    @property
-    def unavoidable(self) -> BoolArray:
-        """(T,) whether the relaxation proves that no setpoints keep every bus in band."""
-        return np.asarray(self.certified("least_excess") > 0)
-
-    def gap_percent(self, *, penalised: bool) -> float:
-        """Return 100 (cost - bound) / |bound|, summed over the steps that have both."""
-        cost, bound = self("realised"), self.certified("bound")
-        if penalised:
-            cost = cost + self("penalty")
-        both = np.isfinite(cost) & np.isfinite(bound)
-        total = bound[both].sum()
-        return float(100 * (cost[both].sum() - total) / abs(total)) if both.any() and total else np.nan
-
     def at_worst_excess(self, values: FloatArray) -> float:
         """Return `values` at the step whose voltage excess is largest."""
-        excess = self("voltage_excess")
+        excess = self.certificate.excess
         return float(values[int(np.nanargmax(excess))]) if np.isfinite(excess).any() else np.nan
 
 
@@ -167,7 +144,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("v_above_pct", "above", "%", "low", "share of bus-steps above the band", _P1,
            lambda run: 100 * _mean(run("above_share"))),
     Metric("cr_pct", "CR", "%", "high", "controllable rate: share of steps with every bus in band", "P1, text",
-           lambda run: 100 * _mean(run.in_band)),
+           lambda run: 100 * _mean(~run.certificate.out_of_band)),
     Metric("v_dev_pu", "mean |v-1|", "p.u.", "low", "mean distance from 1 p.u. over buses and steps", _P1,
            lambda run: _mean(run("deviation_pu"))),
     Metric("max_drop_pu", "drop", "p.u.", "low", "mean over steps of the largest excess below the band", "P1, text",
@@ -186,9 +163,9 @@ METRICS: tuple[Metric, ...] = (
            lambda run: _mean(run("realised"))),
     Metric("gap_pct", "gap", "%", "", "certified gap: objective above the certified lower bound; negative only where "
            "a run pays with voltages out of band", _OWN,
-           lambda run: run.gap_percent(penalised=False)),
+           lambda run: percent_above_bound(run("realised"), run.certificate.bound)),
     Metric("gap_penalised_pct", "gap with penalty", "%", "low", "certified gap with the voltage penalty on both sides",
-           _OWN, lambda run: run.gap_percent(penalised=True)),
+           _OWN, lambda run: run.certificate.gap_percent),
     Metric("max_loading_pct", "max loading", "%", "low", "highest loading of any line or transformer", _OWN,
            lambda run: _max(_any_loading(run))),
     Metric("decide_ms_p50", "decide p50", "ms", "low", "median wall time of a step's decision", _OWN,
@@ -198,15 +175,15 @@ METRICS: tuple[Metric, ...] = (
     Metric("fallbacks", "fallbacks", "steps", "low", "steps not answered by the primary solver", _OWN,
            lambda run: float((run("rung") > 0).sum())),
     Metric("infeasible_steps", "out steps", "steps", "low", "steps with any bus out of band", _OWN,
-           lambda run: float((~run.in_band).sum())),
+           lambda run: float(run.certificate.infeasible_steps)),
     Metric("infeasible_proven", "proven", "steps", "", "of these, the steps where the relaxation proves that no "
            "setpoints keep the band; the others are local, that is, not proven", _OWN,
-           lambda run: float((~run.in_band & run.unavoidable).sum())),
+           lambda run: float(run.certificate.infeasible_proven)),
     Metric("excess_worst", "worst excess", "p.u.²", "low", "largest sum over the nodes of what the squared voltage "
            "lies outside the squared band, over the steps", _OWN,
            lambda run: _max(run("voltage_excess"))),
     Metric("excess_bound", "its bound", "p.u.²", "", "certified lower bound of that sum at the same step", _OWN,
-           lambda run: run.at_worst_excess(run.certified("least_excess"))),
+           lambda run: run.at_worst_excess(run.certificate.least_excess)),
     Metric("cr_code_pct", "CR (code)", "%", "high", "share of steps with at most 0.1 % of the buses out of band",
            "P1, code", lambda run: 100 * _mean(run("out_share") <= CODE_SHARE)),
     Metric("max_drop_ref_pu", "drop (table)", "p.u.", "low", "mean over steps of the largest drop below 1 p.u.",
@@ -241,7 +218,7 @@ METRICS: tuple[Metric, ...] = (
            "band at every bus and enter no mean of losses", _OWN,
            lambda run: float((run("converged") == 0).sum())),
     Metric("certified_pct", "certified", "%", "", "share of steps that have a certified bound", _OWN,
-           lambda run: 100 * _mean(np.isfinite(run.certified("bound")))),
+           lambda run: 100 * _mean(np.isfinite(run.certificate.bound))),
 )  # fmt: skip
 """Every score, in the order of the table."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from feederlab.certificate import percent_above_bound
 from feederlab.controllers.ladder import HELD
 from feederlab.models.arrays import ComplexArray, FloatArray
 from feederlab.models.objective import Objective
@@ -197,7 +198,7 @@ def _solve_feeder(feeder: Feeder, objective: Objective, band: tuple[float, float
     return OpfResult(
         name=feeder.name, objective_name=str(objective), status=info.status, converged=info.rung < HELD,
         objective=value, losses_mw=float(solved.losses_mw()), excess=excess, bound=info.bound,
-        gap=(cost - info.bound) / abs(info.bound) if info.bound else np.nan,
+        gap=percent_above_bound(np.array([cost]), np.array([info.bound])) / 100,
         violation=_violation(solved, injected, np.abs(after.p_mw + 1j * after.q_mvar) - inverters.s_mva),
         iterations=info.iterations, time_s=info.solver_time_s,
         bus=pd.DataFrame(buses, index=pd.Index(feeder.bus_index, name="bus")),

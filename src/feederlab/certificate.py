@@ -1,0 +1,88 @@
+"""What a run cost against what it must have cost: the one definition behind `certify` and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from feederlab.models.arrays import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+GAP_FLOOR = 1e-8
+"""Mean bound per step (objective units; 10 mW of losses) below which no percentage is taken: solvers stop at about
+1e-8, so a smaller bound is rounding, or 0, and any percentage of it is arbitrary."""
+
+
+def percent_above_bound(cost: FloatArray, bound: FloatArray) -> float:
+    """Return 100 (sum cost - sum bound) / |sum bound| over the steps that have both, (T,) each.
+
+    NaN where no step has both, or |mean bound| is below `GAP_FLOOR`.
+    """
+    both = np.isfinite(cost) & np.isfinite(bound)
+    total = float(bound[both].sum())
+    if abs(total) < GAP_FLOOR * both.sum() or not both.any():
+        return np.nan
+    return float(100 * (cost[both].sum() - total) / abs(total))
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What one run's steps cost, and what they must have cost; (T,) arrays.
+
+    cost : objective plus voltage penalty (nan: power flow without solution).  bound : its lower bound.
+    excess, least_excess : voltage excess, and its proven lower bound (p.u. of squared magnitude).
+    out_of_band : whether some bus is counted out of band, by the tolerance of `metrics.per_step`.
+    Without bounds, `bound` and `least_excess` are nan.
+    """
+
+    cost: FloatArray
+    bound: FloatArray
+    excess: FloatArray
+    least_excess: FloatArray
+    out_of_band: BoolArray
+
+    @classmethod
+    def of(cls, run: xr.Dataset, bounds: xr.Dataset | None) -> Certificate:
+        """Return the certificate of a run (`Result.data`) against its `lower_bounds`, if there are any."""
+
+        def bounded(name: str) -> FloatArray:
+            return np.full(run.sizes["time"], np.nan) if bounds is None else _floats(bounds[name])
+
+        return cls(
+            cost=_floats(run["realised"]) + _floats(run["penalty"]), bound=bounded("bound"),
+            excess=_floats(run["voltage_excess"]), least_excess=bounded("least_excess"),
+            out_of_band=_floats(run["out_share"]) > 0,
+        )  # fmt: skip
+
+    @property
+    def gap(self) -> FloatArray:
+        """(T,) cost minus bound, objective units."""
+        return self.cost - self.bound
+
+    @property
+    def gap_percent(self) -> float:
+        """The gap over the window in percent of the bound (`percent_above_bound`)."""
+        return percent_above_bound(self.cost, self.bound)
+
+    @property
+    def proven(self) -> BoolArray:
+        """(T,) whether the step is out of band and no inverter setpoints could have kept it in."""
+        return np.asarray(self.out_of_band & (self.least_excess > 0))
+
+    @property
+    def infeasible_steps(self) -> int:
+        """Number of steps out of band."""
+        return int(self.out_of_band.sum())
+
+    @property
+    def infeasible_proven(self) -> int:
+        """Of these, the number that is proven unavoidable."""
+        return int(self.proven.sum())
+
+
+def _floats(values: Any) -> FloatArray:
+    return np.asarray(values.to_numpy(), dtype=float)
