@@ -13,14 +13,14 @@ from feederlab.models.library import load
 from feederlab.models.scenario import Scenario
 from feederlab.simulate import simulate
 
-STEPS = 40
+STEPS = 240
 
 
 def rows() -> Iterator[Row]:
     scenario = load("mapdn33")
     scenario = scenario.window(scenario.start, STEPS)
     droop = create("volt_var:curve=mapdn,max_rounds=1")
-    a, b, ratio = paired(lambda: simulate(scenario, droop), lambda: by_hand(scenario), rounds=5)
+    a, b, ratio = paired(lambda: simulate(scenario, droop), lambda: by_hand(scenario), rounds=3)
     yield Row(
         "closed-loop step (measure, droop, apply), case33", a / STEPS, "the same loop on runpp", b / STEPS, ratio, 50
     )
