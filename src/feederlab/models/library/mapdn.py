@@ -11,7 +11,8 @@ together so that the largest total of the year is the paper's system peak (3.5, 
 is its p_max.
 
 A year of SimBench is one draw of many.  Mean +- standard deviation over the seeds 0-9, on the days with index 20, 110,
-172, 200 and 290 of the year (losses of lines and transformers; the droop is P1's), beside the default seed 3:
+172, 200 and 290 of the year (losses of lines and transformers; the droop is P1's), beside the default seed 3, by
+``python -m benchmarks.mapdn_draws --step 3min``:
 
 ========  ===================  ==============  =====================  =================  =======================
 network   in band, no control  losses (MW)     in band, droop         losses (MW)        seed 3
