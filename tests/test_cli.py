@@ -13,10 +13,13 @@ import numpy as np
 import pandapower as pp
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import toy
 from feederlab import cli
 from feederlab.comparison import Comparison
+from feederlab.metrics import METRICS
+from feederlab.report.table import comparison_table
 
 
 class Answer(NamedTuple):
@@ -114,6 +117,46 @@ def test_replay_says_when_the_data_have_changed(run: Run, tmp_path: Path) -> Non
     code, _, err = run("compare", "--replay", tmp_path / "one" / "run.json", "--out", tmp_path / "two")
     assert code == 0
     assert "warning: the scenario's data are not those of the recorded comparison" in err
+
+
+@pytest.mark.parametrize("words", [("--days", "2"), ("--objective", "losses"), ("--seed", "0"), ("--noise", "0.1")])
+def test_replay_takes_no_option_of_a_study(run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+    answer = run("compare", "--replay", tmp_path / "run.json", *words)
+    refused(answer, 2, f"as it was: give no {words[0]} with it", tmp_path)
+
+
+def test_replay_of_a_record_without_its_parts(run: Run, files: Path, tmp_path: Path) -> None:
+    run(*compare_words(files, "--out", tmp_path / "one"))
+    path = tmp_path / "one" / "run.json"
+    record = json.loads(path.read_text())
+    for part in ("scenarios", "versions", "cells"):
+        path.write_text(json.dumps({name: value for name, value in record.items() if name != part}))
+        refused(run("compare", "--replay", path), 6, f"{part} missing", tmp_path, left=["one"])
+    path.write_text(json.dumps(record | {"scenarios": [{}]}))
+    refused(run("compare", "--replay", path), 6, "scenarios[0] missing", tmp_path, left=["one"])
+
+
+def test_a_replay_over_its_own_folder_still_says_what_changed(run: Run, files: Path, tmp_path: Path) -> None:
+    run(*compare_words(files, "--out", tmp_path / "one"))
+    path = tmp_path / "one" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"versions": {}}))
+    code, _, err = run("compare", "--replay", path, "--out", tmp_path / "one")
+    assert code == 0
+    assert "versions differ" in err
+
+
+def test_notes_on_the_data_are_shown_and_kept(run: Run, files: Path) -> None:
+    words = ("compare", files / "net.json", "--step", "6h", "-c", "none")
+    code, out, _ = run(*words)
+    assert code == 0
+    assert "note: no profiles given" in out
+    assert "no profiles given" in json.loads(run(*words, "--json").out)["record"]["scenarios"][0]["notes"][0]
+
+
+def test_markup_in_a_title_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pd.DataFrame({"controller": ["none"], "note": [""]} | {metric.name: [1.0] for metric in METRICS})
+    Console(width=120).print(comparison_table(rows, title="[red]feeder[/blue]"))
+    assert "[red]feeder[/blue]" in capsys.readouterr().out
 
 
 def test_json_holds_every_figure_and_is_strict(run: Run, files: Path) -> None:

@@ -141,9 +141,7 @@ def test_skipped_rows_survive_the_way_to_disk(tmp_path: Path) -> None:
 def test_a_folder_is_only_replaced_by_the_same_comparison_or_on_demand(tmp_path: Path) -> None:
     out, scenario = tmp_path / "out", toy.short(2)
     compare(scenario, ["none"], out=out, certificates=False)
-    (out / "mine.txt").write_text("gone with the replaced folder")
     compare(scenario, ["none"], out=out, certificates=False)
-    assert not (out / "mine.txt").exists()
     others = {
         "controllers": lambda: compare(scenario, ["volt_var"], out=out, certificates=False),
         "settings": lambda: compare(scenario, {"none": VoltVar()}, out=out, certificates=False),
@@ -168,6 +166,36 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
+def test_a_folder_with_notes_of_the_user_is_never_replaced(tmp_path: Path) -> None:
+    def save(overwrite: bool) -> Comparison:
+        return compare(
+            toy.short(2), ["none"], out=tmp_path / "out", overwrite=overwrite, certificates=False,
+            also=lambda _, path: path.joinpath("extra.png").touch(),
+        )  # fmt: skip
+
+    save(False)
+    save(False)  # what `also` added is part of the comparison
+    for name in ("notes.txt", "runs/mine.nc", "more/deep.txt"):
+        mine = tmp_path / "out" / name
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("precious")
+        for overwrite in (False, True):
+            with pytest.raises(ResultFileError, match=mine.name):
+                save(overwrite)
+        assert mine.read_text() == "precious"
+        mine.unlink()
+    (tmp_path / "out" / "more").rmdir()
+    save(True)
+
+
+@pytest.mark.parametrize("text", ["{}", "", "[1]", '{"kind": "another"}', '{"format": 1, "kind": "something'])
+def test_a_foreign_record_does_not_make_a_folder_ours(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ResultFileError, match="holds files, and no comparison"):
+        compare(toy.short(2), ["none"], out=tmp_path, overwrite=True, certificates=False)
+    assert (tmp_path / "run.json").read_text() == text
+
+
 def test_damaged_folders(comparison: Comparison, tmp_path: Path) -> None:
     whole = comparison.save(tmp_path / "whole")
     for name, message in (
@@ -180,7 +208,7 @@ def test_damaged_folders(comparison: Comparison, tmp_path: Path) -> None:
         (folder / name).write_bytes(content[: len(content) // 2])
         with pytest.raises(ResultFileError, match=message):
             Comparison.load(folder)
-        if name == "result.nc":
+        if name != "runs/opf.nc":
             with pytest.raises(ResultFileError, match=message):
                 comparison.save(folder)
             comparison.save(folder, overwrite=True)

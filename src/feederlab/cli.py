@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with every figure, instead of a table.")]
+_WITH_REPLAY = ("replay", "jobs", "out", "overwrite", "as_json")
+"""The parameters of `compare` that leave a recorded comparison as it is."""
 
 
 def main() -> None:
@@ -90,6 +92,7 @@ def show(
 
 @app.command()
 def compare(
+    context: typer.Context,
     scenario: Annotated[str | None, typer.Argument(help="Scenario name, or .json / .m file.")] = None,
     controller: Annotated[
         list[str] | None, typer.Option("-c", "--controller", help="NAME[:key=value,...]; give it once per row.")
@@ -114,11 +117,13 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare controllers on a scenario over a window of time."""
+    from feederlab.comparison import read_record
     from feederlab.study import Study
 
+    before: dict[str, Any] | None = None
     if replay is not None:
-        if scenario is not None or controller:
-            raise InputError("--replay repeats a recorded comparison: give no scenario and no controllers with it")
+        _refuse_changes(context)
+        before = read_record(replay)
         study = Study.from_record(replay)
     elif scenario is None:
         raise InputError("give a scenario (feederlab scenarios lists them) or --replay RUN.json")
@@ -130,8 +135,8 @@ def compare(
         ).absolute()  # fmt: skip
     with _progress() as tell:
         comparison = study.run(jobs=jobs, out=out, overwrite=overwrite, also=_picture, progress=tell)
-    if replay is not None:
-        _say_what_changed(replay, comparison)
+    if before is not None:
+        _say_what_changed(before, comparison.record)
     rows = comparison.table()
     if as_json:
         _print_json({"rows": rows.to_dict(orient="records"), "record": dict(comparison.record)})
@@ -140,8 +145,9 @@ def compare(
 
     about = comparison.record["scenarios"][0]
     title = f"{about['name']}, {about['start']}, {about['periods']} steps of {about['step_s'] / 60:g} min"
+    remarks = dict.fromkeys(note for one in comparison.record["scenarios"] for note in one["notes"])
     console = _console()
-    console.print(comparison_table(rows, title=title, objective=study.objective))
+    console.print(comparison_table(rows, title=title, objective=study.objective, remarks=remarks))
     if out is not None:
         console.print(f"written to {out}: table.csv, result.nc, run.json, voltages.png, runs/", highlight=False)
 
@@ -185,11 +191,19 @@ def _picture(comparison: Comparison, folder: Path) -> None:
     plot_voltages(comparison, folder / "voltages.png")
 
 
-def _say_what_changed(replay: Path, comparison: Comparison) -> None:
-    """Warn where a replay did not start from the recorded data or versions."""
-    from feederlab.comparison import read_record
+def _refuse_changes(context: typer.Context) -> None:
+    """Make sure that nothing is asked of a replay but where and how to run it."""
+    given = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name not in _WITH_REPLAY and source is not None and source.name == "COMMANDLINE":
+            given.append(max(parameter.opts, key=len))
+    if given:
+        raise InputError(f"--replay repeats a recorded comparison as it was: give no {', '.join(given)} with it")
 
-    before, now = read_record(replay), comparison.record
+
+def _say_what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warn where a replay did not start from the recorded data or versions."""
     if [s["fingerprint"] for s in before["scenarios"]] != [s["fingerprint"] for s in now["scenarios"]]:
         _warn("the scenario's data are not those of the recorded comparison")
     changed = [name for name, version in now["versions"].items() if before["versions"].get(name) != version]

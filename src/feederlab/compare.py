@@ -278,6 +278,7 @@ def _record(plan: _Plan, options: RunOptions) -> dict[str, Any]:
                 "periods": scenario.periods,
                 "step_s": scenario.step.total_seconds(),
                 "fingerprint": fingerprint(scenario),
+                "notes": list(dict.fromkeys((*scenario.feeder.notes, *scenario.notes))),
             }
             for (name, _), scenario in plan.scenarios.items()
         ],

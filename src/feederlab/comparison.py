@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 _KIND = "feederlab comparison"
 _SCORES, _RECORD, _TABLE, _RUNS = "result.nc", "run.json", "table.csv", "runs"
+_BEGINNING = re.compile(rf'\s*\{{\s*"format":\s*\d+,\s*"kind":\s*"{_KIND}"')
+_USUAL = r"result\.nc|run\.json|table\.csv|voltages\.png|runs(/[^/]+\.nc)?"
 
 
 class Cell(NamedTuple):
@@ -33,6 +35,11 @@ class Cell(NamedTuple):
     scenario: str
     window: str
     seed: int
+
+
+_PARTS = {"cells": list, "scenarios": list, "versions": dict, "request": dict, "skipped": list}
+_ENTRIES = {"cells": Cell._fields, "scenarios": ("fingerprint",), "skipped": (*Cell._fields, "reason")}
+"""What a record must hold, and what each entry of its lists must."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +106,7 @@ class Comparison:
         Parameters
         ----------
         folder
-            Where to; replaced if it holds the same comparison, or any comparison with `overwrite`.
+            Where to; replaced if it holds the same comparison, or any comparison with `overwrite`, and nothing else.
         also
             Called with the folder under construction, to add files of its own (pictures, say).
 
@@ -118,11 +125,11 @@ class Comparison:
             for cell, name in _file_names(self.runs).items():
                 self.runs[cell].save(scratch / _RUNS / name)
             skipped = [cell._asdict() | {"reason": reason} for cell, reason in self.skipped.items()]
-            text = json.dumps({**self.record, "skipped": skipped}, indent=2)
-            (scratch / _RECORD).write_text(text + "\n", encoding="utf-8")
             self.table().to_csv(scratch / _TABLE, index=False)
             if also is not None:
                 also(scratch)
+            text = json.dumps({**self.record, "skipped": skipped, "files": _entries(scratch)}, indent=2)
+            (scratch / _RECORD).write_text(text + "\n", encoding="utf-8")
             _swap(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -140,6 +147,7 @@ class Comparison:
         base = Path(folder)
         record, metrics = read_record(base), _read_scores(base)
         skipped = {_cell(entry): str(entry["reason"]) for entry in record.pop("skipped")}
+        record.pop("files", None)
         cells = [_cell(entry) for entry in record["cells"]]
         files = _file_names({cell: None for cell in cells if cell not in skipped})
         runs = {cell: Result.load(base / _RUNS / name) for cell, name in files.items()}
@@ -165,7 +173,16 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise ResultFileError(f"{path} is no record of a feederlab comparison")
     if record.get("format") != FORMAT:
         raise ResultFileError(f"{path} has format {record.get('format')}; this version reads format {FORMAT}")
+    wrong = [name for name, kind in _PARTS.items() if not isinstance(record.get(name), kind)]
+    for name, needed in () if wrong else _ENTRIES.items():
+        wrong += [f"{name}[{k}]" for k, entry in enumerate(record[name]) if not _has(entry, needed)]
+    if wrong:
+        raise ResultFileError(f"{path} is damaged: {', '.join(wrong)} missing or of the wrong kind")
     return record
+
+
+def _has(entry: object, names: Iterable[str]) -> bool:
+    return isinstance(entry, dict) and set(names) <= entry.keys()
 
 
 def new_record(cells: list[Cell], **parts: Any) -> dict[str, Any]:
@@ -185,13 +202,47 @@ def check_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool = F
         raise ResultFileError(f"{folder} is a file, not a folder")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    if not (folder / _RECORD).is_file():
+    ours = _is_ours(folder)
+    if ours is None:
         raise ResultFileError(f"{folder} holds files, and no comparison: choose another folder")
+    foreign = [name for name in _entries(folder) if not ours(name)]
+    if foreign:
+        some = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
+        raise ResultFileError(f"{folder} also holds what is no part of a comparison ({some}): move it elsewhere first")
     if overwrite:
         return
     if _identity(read_record(folder)) != _identity(record):
         raise ResultFileError(f"{folder} holds the result of another run: choose another folder, or give --overwrite")
     _read_scores(folder)
+
+
+def _is_ours(folder: Path) -> Callable[[str], bool] | None:
+    """Return what tells a comparison's own entries in its folder from others; None if it is no comparison's folder.
+
+    The record lists what was written.  A record cut short, or of another format, is known by how it begins; then the
+    names that every comparison uses are its own.
+    """
+    try:
+        text = (folder / _RECORD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return _usual if _BEGINNING.match(text) else None
+    if not isinstance(record, dict) or record.get("kind") != _KIND:
+        return None
+    listed = record.get("files")
+    return {*listed, _RECORD}.__contains__ if isinstance(listed, list) else _usual
+
+
+def _usual(name: str) -> bool:
+    return re.fullmatch(_USUAL, name) is not None
+
+
+def _entries(folder: Path) -> list[str]:
+    """Return every file and folder inside `folder`, as paths from there."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 def _read_scores(folder: Path) -> xr.Dataset:
@@ -209,7 +260,8 @@ def _read_scores(folder: Path) -> xr.Dataset:
 
 
 def _identity(record: Mapping[str, Any]) -> str:
-    return json.dumps({k: v for k, v in record.items() if k not in ("versions", "skipped", "request")}, sort_keys=True)
+    beside = ("versions", "skipped", "request", "files")
+    return json.dumps({k: v for k, v in record.items() if k not in beside}, sort_keys=True)
 
 
 def _cell(entry: Mapping[str, Any]) -> Cell:

@@ -33,15 +33,26 @@ _VOLTAGE = ("cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "infeasible_ste
 _UNIT_FORMAT = {"%": "{:.2f}", "p.u.": "{:.4f}", "ms": "{:.3g}", "steps": "{:.0f}"}  # fmt: skip
 
 
-def comparison_table(rows: pd.DataFrame, *, title: str = "", objective: str = "losses", width: int = WIDTH) -> Table:
-    """Return `Comparison.table()` as a rich table, units in the headers.
+def comparison_table(
+    rows: pd.DataFrame,
+    *,
+    title: str = "",
+    objective: str = "losses",
+    remarks: Iterable[str] = (),
+    width: int = WIDTH,
+) -> Table:
+    """Return `Comparison.table()` as a rich table, units in the headers, `remarks` on the data below.
 
     Columns that do not fit into `width` are left out, the least telling ones first.  The best value of a column is
     marked with ``*``.  What a run costs is only marked among the rows that leave the band least: losses are easily
     saved by giving up the voltage.
     """
     table = Table(
-        title=title or None, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left"
+        title=escape(title) or None,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        caption_justify="left",
     )
     where = [name for name in ("scenario", "window", "seed") if name in rows]
     used = sum(min(_longest(rows, name), 36) + 2 for name in ("controller", *where))
@@ -59,6 +70,7 @@ def comparison_table(rows: pd.DataFrame, *, title: str = "", objective: str = "l
             continue
         table.add_row(*head, *(_shown(float(row[m.name]), m, index in best[m.name]) for m in shown))
     notes = ["* best of its column; what a run costs is marked only among the rows that leave the band least"]
+    notes += [f"note: {text}" for text in remarks]
     notes += [f"{row['controller']}: not applicable: {row['note']}" for _, row in rows.iterrows() if row["note"]]
     table.caption = "\n".join(escape(note) for note in notes)
     return table
