@@ -128,6 +128,23 @@ def test_bad_csv(tmp_path, text, message):
     assert "load.p_mw.csv" in str(raised.value)
 
 
+@pytest.mark.parametrize("rows", [0, 20000], ids=["in the header", "far below"])
+def test_csv_that_is_not_utf8(tmp_path, rows):
+    text = "time,0\n" + "2016-06-21T00:00,1\n" * rows
+    broken = text + "2016-06-21T00:00,\xe9\n" if rows else "d\xe9but,0\n"
+    (tmp_path / "load.p_mw.csv").write_bytes(broken.encode("latin-1"))
+    with pytest.raises(InputError, match=r"load.p_mw.csv is no UTF-8 text; save it as CSV in UTF-8"):
+        load_profiles(tmp_path)
+
+
+@pytest.mark.parametrize("second", ["2016-03-27T03:00+02:00", "2016-03-27T03:00", "2016-03-27T03:00Z"])
+def test_times_over_the_change_to_summer_time(tmp_path, second):
+    text = f"time,0\n2016-03-27T01:45+01:00,1\n{second},1\n"
+    (tmp_path / "load.p_mw.csv").write_text(text)
+    with pytest.raises(InputError, match=r"load.p_mw.csv, column 1: the times change their UTC offset"):
+        load_profiles(tmp_path)
+
+
 def test_bad_folders(tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
         load_profiles(tmp_path / "none")

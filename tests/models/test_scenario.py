@@ -25,7 +25,7 @@ def scenario():
         Feeder.from_pandapower(net, name="small"),
         {
             ("load", "p_mw"): pd.DataFrame({0: 0.02 * shape, 1: 0.03 * shape}, index=TIMES),
-            ("sgen", "p_mw"): pd.DataFrame({0: 0.02 * shape - 0.005}, index=TIMES),
+            ("sgen", "p_mw"): pd.DataFrame({0: 0.02 * shape}, index=TIMES),
         },
     )
 
@@ -36,7 +36,7 @@ def test_series_follows_profiles_scaling_and_tables(scenario):
     one, two = feeder.loads.node
     assert np.allclose(series.load_mva[:, one], 0.02 * shape + 0.01j)  # q has no profile: the table's value
     assert np.allclose(series.load_mva[:, two], 0.5 * (0.03 * shape + 0.02j))
-    assert np.allclose(series.p_available_mw[:, 0], np.maximum(0.02 * shape - 0.005, 0))
+    assert np.allclose(series.p_available_mw[:, 0], 0.02 * shape)
     assert (series.slack_vm == 1.02).all()
 
 

@@ -99,6 +99,8 @@ FAULTS = {
     "no sn_mva": (_set("sgen", "sn_mva", np.nan), ["sgen.sn_mva[0]: a controllable sgen needs", "give sn_mva > 0"]),
     "sn_mva below p": (_set("sgen", "sn_mva", 0.03), ["sn_mva (0.03 MVA) is smaller than p_mw (0.04 MW"]),
     "negative PV": (_set("sgen", "p_mw", -0.01), ["sgen.p_mw[0]: -0.01 MW", "give p_mw >= 0"]),
+    "marked in words": (_set("sgen", "controllable", "no"), ["sgen.controllable[0]: 'no' is no mark; give True or"]),
+    "storage marked in words": (_set("storage", "controllable", "no"), ["storage.controllable[0]: 'no' is no mark"]),
     "no energy": (_set("storage", "max_e_mwh", np.nan), ["storage.max_e_mwh[0]: max_e_mwh is missing", "MWh"]),
     "energies inverted": (_set("storage", "min_e_mwh", 0.2), ["storage.min_e_mwh[0]: min_e_mwh is 0.2 MWh"]),
     "too full": (_set("storage", "soc_percent", 120.0), ["storage.soc_percent[0]: soc_percent is 120", "and 100 %"]),
@@ -139,6 +141,33 @@ def test_each_fault_has_its_message(break_it, fragments):
     for fragment in fragments:
         assert fragment in str(raised.value)
     assert len(raised.value.problems) <= 2, raised.value  # one fault is not reported over and over
+
+
+@pytest.mark.parametrize("mark", [True, False, 0, 1, 1.0, np.nan, None, np.bool_(True)])
+def test_marks_may_be_truth_values_0_1_or_empty(mark):
+    net = small_net()
+    net.sgen["controllable"] = np.array([mark], dtype=object)
+    assert net_problems(net) == []
+
+
+def _single_bus():
+    net = pp.create_empty_network()
+    pp.create_ext_grid(net, pp.create_bus(net, 0.4))
+    pp.create_sgen(net, 0, 0.01, sn_mva=0.02, controllable=True)
+    return net
+
+
+def _zero_impedance_only():
+    net = _single_bus()
+    pp.create_bus(net, 0.4)
+    pp.create_line_from_parameters(net, 0, 1, 1.0, 0.0, 0.0, 0.0, 1.0)
+    return net
+
+
+@pytest.mark.parametrize("make", [_single_bus, _zero_impedance_only])
+def test_a_net_without_branches_is_refused(make):
+    with pytest.raises(ValidationError, match="no line or transformer with an impedance is in service"):
+        Feeder.from_pandapower(make())
 
 
 def test_all_faults_are_raised_together():

@@ -94,6 +94,18 @@ def _two_columns(p):
     p["load", "p_mw"].columns = [0, 0]
 
 
+def _negative_sun(p):
+    p["sgen", "p_mw"].iloc[3, 0] = -0.001
+
+
+def _beyond_the_rating(p):
+    p["sgen", "p_mw"].iloc[3, 0] = 0.051
+
+
+def _sgen_q(p):
+    p["sgen", "q_mvar"] = pd.DataFrame({0: 0.01}, index=TIMES)
+
+
 FAULTS = {
     "NaN": (_nan, ["load.p_mw[1]: 2 values are missing", "the first of load 1 at 2016-06-21 01:15:00"]),
     "gap": (_gap, ["load.p_mw: a gap: 2016-06-21 02:45:00 follows 2016-06-21 02:15:00", "usual step is 0 days 00:15"]),
@@ -110,6 +122,9 @@ FAULTS = {
     "no rows": (_no_rows, ["load.p_mw: the profile has no rows"]),
     "slack voltage": (_slack_in_kv, ["ext_grid.vm_pu: 20 to 20 is no slack voltage in p.u."]),
     "controlled storage": (_controlled_storage, ["storage.p_mw[0]: a controlled storage has no profile"]),
+    "negative PV": (_negative_sun, ["sgen.p_mw[0]: sgen 0 reaches -0.001 MW", "give values >= 0"]),
+    "PV beyond sn_mva": (_beyond_the_rating, ["sgen.p_mw[0]: sgen 0 reaches 0.051 MW", "sn_mva is 0.05 MVA"]),
+    "reactive power of an inverter": (_sgen_q, ["sgen.q_mvar[0]: controllers set the reactive power"]),
     "column twice": (_two_columns, ["load.p_mw[0]: the profile has more than one column"]),
 }
 
@@ -127,6 +142,27 @@ def test_each_fault_has_its_message(feeder, break_it, fragments):
 def test_sound_profiles_pass(feeder):
     scenario = Scenario.build(feeder, profiles())
     assert (scenario.periods, scenario.step) == (96, pd.Timedelta("15min"))
+
+
+def test_inverter_profiles_count_scaling_and_allow_rounding():
+    net = small_net()
+    net.sgen["scaling"] = 0.5
+    given = profiles()
+    given["sgen", "p_mw"].iloc[3:5, 0] = 0.1 + 1e-8, -1e-9
+    scenario = Scenario.build(Feeder.from_pandapower(net), given)
+    assert scenario.series().p_available_mw.min() == 0
+    given["sgen", "p_mw"].iloc[3, 0] = 0.101
+    with pytest.raises(ValidationError, match=r"reaches 0.0505 MW"):
+        Scenario.build(Feeder.from_pandapower(net), given)
+
+
+def test_fixed_generators_may_draw_power_and_have_a_reactive_profile():
+    net = small_net()
+    net.sgen["controllable"] = False
+    given = profiles()
+    _sgen_q(given)
+    _negative_sun(given)
+    assert Scenario.build(Feeder.from_pandapower(net), given).series().load_mva.imag.sum() > 0
 
 
 def test_all_faults_are_raised_together(feeder):
@@ -159,5 +195,5 @@ def test_frames_that_are_no_profiles(frame, message):
 
 @pytest.mark.parametrize("band", [(1.05, 0.95), (1.0, 1.0), (-1.0, 1.0)])
 def test_voltage_band(feeder, band):
-    with pytest.raises(InputError, match=r"empty or inverted; give LO,HI in p.u."):
+    with pytest.raises(InputError, match=r"(empty or inverted|does not lie in 0.5-2); give LO,HI in p.u."):
         Scenario.build(feeder, profiles(), band=band)

@@ -19,6 +19,8 @@ from feederlab.models.validate.series import KNOWN
 __all__ = ["load_net", "load_profiles", "scenario_from_files", "write_profiles"]
 
 _ENDINGS = (".csv", ".parquet")
+_OFFSET = r":\d\d(?:\.\d+)?([+-]\d\d:?\d\d|Z)$"
+_NOT_UTF8 = "is no UTF-8 text; save it as CSV in UTF-8"
 
 
 def scenario_from_files(
@@ -126,8 +128,11 @@ def write_profiles(profiles: Mapping[Key, Profile | pd.DataFrame], folder: str |
 def _read(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return _read_parquet(path)
-    with path.open(encoding="utf-8-sig") as handle:
-        header = handle.readline().rstrip("\r\n")
+    try:
+        with path.open(encoding="utf-8-sig") as handle:
+            header = handle.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} {_NOT_UTF8}") from None
     separator = ";" if header.count(";") > header.count(",") else ","
     labels = [label.strip().strip('"') for label in header.split(separator)]
     _check_header(path, labels)
@@ -136,7 +141,9 @@ def _read(path: Path) -> pd.DataFrame:
             path, sep=separator, header=None, skiprows=1, names=list(range(len(labels))), index_col=False,
             skip_blank_lines=False, float_precision="round_trip", encoding="utf-8-sig", low_memory=False,
         )  # fmt: skip
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserWarning) as error:
+    except UnicodeDecodeError:
+        raise InputError(f"{path} {_NOT_UTF8}") from None
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise InputError(f"{path}: {error}") from error
     while len(frame) and frame.iloc[-1].isna().all():
         frame = frame.iloc[:-1]
@@ -172,11 +179,14 @@ def _check_cells(path: Path, frame: pd.DataFrame, labels: list[str]) -> None:
 
 
 def _times(path: Path, column: pd.Series) -> pd.DatetimeIndex:
+    text = column.astype(str)
+    if text.str.extract(_OFFSET, expand=False).nunique(dropna=False) > 1:
+        raise InputError(
+            f"{path}, column 1: the times change their UTC offset (summer time); give local standard time throughout, "
+            "without an offset"
+        )
     for form in ("ISO8601", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"):
-        try:
-            times = pd.to_datetime(column.astype(str), format=form, errors="coerce")
-        except ValueError as error:
-            raise InputError(f"{path}: {error}") from error
+        times = pd.to_datetime(text, format=form, errors="coerce")
         if times.notna().any() or not len(times):
             break
     bad = np.flatnonzero(times.isna())

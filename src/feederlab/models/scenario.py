@@ -249,7 +249,7 @@ class Scenario:
             return values
         rng = np.random.default_rng([self.noise.seed, sum(map(ord, table + column))])
         every = self.feeder.net[table].index.sort_values()  # one draw for all: an element keeps its own, whoever asks
-        draw = rng.standard_normal((len(values), len(every)))[:, every.get_indexer(index)]
+        draw = rng.standard_normal((len(every), len(values)))[every.get_indexer(index)].T
         draw = np.abs(draw) if self.noise.one_sided else draw
         noisy: FloatArray = values + self.noise.sigma * values.std(axis=0) * draw
         return noisy

@@ -5,9 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from feederlab.errors import Problem
 from feederlab.models.validate.columns import in_service, numbers, span, table, truths, where
+
+
+def controllable(net: Any) -> list[Problem]:
+    """A mark is yes or no: text such as ``"no"`` would count as yes."""
+    problems = []
+    for name in ("sgen", "storage"):
+        frame = table(net, name)
+        if "controllable" in frame:
+            marks = frame["controllable"]
+            bad = np.array([not (pd.isna(m) or (not isinstance(m, str) and m in (0, 1))) for m in marks], dtype=bool)
+            message = f"{marks[bad].iloc[0]!r} is no mark; give True or False" if bad.any() else ""
+            problems += where(name, "controllable", frame, bad, message)
+    return problems
 
 
 def inverter_rating(net: Any) -> list[Problem]:
@@ -92,4 +106,4 @@ def tap_range(net: Any) -> list[Problem]:
     return problems
 
 
-DEVICE_RULES = (inverter_rating, storage_energy, capacitor_steps, tap_range)
+DEVICE_RULES = (controllable, inverter_rating, storage_energy, capacitor_steps, tap_range)

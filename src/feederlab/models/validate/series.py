@@ -20,7 +20,12 @@ KNOWN: tuple[Key, ...] = (
     ("storage", "q_mvar"), ("ext_grid", "vm_pu"),
 )  # fmt: skip
 """The profiles that a scenario uses."""
-_MOVED = "a controlled storage has no profile: drop its column, or set controllable to False to let it follow one"
+_MOVED = {
+    "storage": "a controlled storage has no profile: drop its column, or set controllable to False",
+    "sgen": "controllers set the reactive power of a controllable sgen: drop its column, or set controllable to False",
+}
+_ROUNDING = 1e-6
+"""Share of the rating by which a profile may leave what its inverter can do."""
 
 
 def names(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
@@ -47,9 +52,9 @@ def elements(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
             twice = tuple(index[index.duplicated()].unique())
             problems.append(Problem(name, column, twice, "the profile has more than one column of this index"))
         used = in_service(frame) & (np.nan_to_num(numbers(frame, column)) != 0)
-        if name == "storage":
-            moved = in_service(frame) & truths(frame, "controllable", True)
-            problems += where(name, column, frame, moved & frame.index.isin(index), _MOVED)
+        if name == "storage" or key == ("sgen", "q_mvar"):
+            moved = in_service(frame) & truths(frame, "controllable", name == "storage")
+            problems += where(name, column, frame, moved & frame.index.isin(index), _MOVED[name])
             used &= ~moved
         left_out = frame.index[used].difference(index)
         if len(left_out) and name != "ext_grid":
@@ -135,6 +140,29 @@ def values(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
     return problems
 
 
+def inverter_range(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
+    """What the sun offers a controllable sgen lies between 0 and its rating, `scaling` included."""
+    profile, frame = profiles.get(("sgen", "p_mw")), table(net, "sgen")
+    if profile is None or not len(profile.times) or not frame.index.is_unique:
+        return []
+    row = frame.index.get_indexer(pd.Index(profile.index))
+    live = (in_service(frame) & truths(frame, "controllable"))[row] & (row >= 0)
+    s = np.where(live, numbers(frame, "sn_mva")[row], np.nan)
+    factor = numbers(frame, "scaling", 1.0)[row] * profile.scale
+    ends = np.stack([profile.shapes.min(axis=0), profile.shapes.max(axis=0)])[:, profile.pick] * factor
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    problems = []
+    for bad, worst, message in (
+        (low < -_ROUNDING * s, low, "an sgen counts what it feeds in as positive; give values >= 0"),
+        (high > (1 + _ROUNDING) * s, high, "more than its apparent power; raise sn_mva, or lower the profile"),
+    ):
+        if bad.any():
+            k = int(np.flatnonzero(bad)[0])
+            what = f"sgen {profile.index[k]} reaches {worst[k]:.6g} MW (scaling included; sn_mva is {s[k]:.6g} MVA)"
+            problems.append(Problem("sgen", "p_mw", tuple(int(i) for i in profile.index[bad]), f"{what}: {message}"))
+    return problems
+
+
 def unit_slip(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
     """Peaks are not a thousand times too large for the feeder."""
     problems = []
@@ -167,4 +195,4 @@ def _known(profiles: Mapping[Key, Profile]) -> list[tuple[Key, Profile]]:
     return [(key, profile) for key, profile in profiles.items() if key in KNOWN]
 
 
-SERIES_RULES = (names, elements, times, values, unit_slip)
+SERIES_RULES = (names, elements, times, values, inverter_range, unit_slip)

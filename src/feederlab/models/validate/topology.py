@@ -59,6 +59,16 @@ def islands(net: Any, graph: Graph) -> list[Problem]:
     return [_island(net, graph, part, names) for part, names in dead.items()]
 
 
+def branches(net: Any, graph: Graph) -> list[Problem]:
+    """A branch with an impedance, in service, is connected with the slack."""
+    source = source_nodes(net, graph)
+    fed = graph.closed & (graph.a != graph.b) & (graph.z_pu > 0) & np.isin(graph.part[graph.a], graph.part[source])
+    if not len(source) or fed.any():
+        return []
+    message = "no line or transformer with an impedance is in service at the external grid: nothing can be controlled"
+    return [Problem("net", "", (), message)]
+
+
 def _island(net: Any, graph: Graph, part: int, names: list[str]) -> Problem:
     inside = graph.part[graph.node] == part
     buses = tuple(net["bus"].index[inside & graph.live])
@@ -105,4 +115,4 @@ def voltage_band(net: Any, graph: Graph) -> list[Problem]:
     return problems
 
 
-TOPOLOGY_RULES = (slack, islands, voltage_band)
+TOPOLOGY_RULES = (slack, islands, branches, voltage_band)
