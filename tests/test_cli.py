@@ -212,7 +212,7 @@ def test_opf(run: Run) -> None:
         (("--objective", "losses=many"), 2, "'many' is no number"),
         (("--objective", "cost"), 2, "cost"),
         (("--mismatch", "2"), 2, "mismatch"),
-        (("--noise", "-1"), 2, "must not be negative"),
+        (("--noise", "-1"), 2, "not negative"),
         (("--profile-noise", "-1"), 2, "must not be negative"),
         (("--record", "some"), 2, "record must be"),
         (("--jobs", "0"), 2, "jobs must be"),
