@@ -180,7 +180,7 @@ def _check_cells(path: Path, frame: pd.DataFrame, labels: list[str]) -> None:
 
 def _times(path: Path, column: pd.Series) -> pd.DatetimeIndex:
     text = column.astype(str)
-    if text.str.extract(_OFFSET, expand=False).nunique(dropna=False) > 1:
+    if len(text.str.extract(_OFFSET, expand=False).unique()) > 1:
         raise InputError(
             f"{path}, column 1: the times change their UTC offset (summer time); give local standard time throughout, "
             "without an offset"

@@ -280,11 +280,12 @@ def checked_band(band: tuple[float, float]) -> tuple[float, float]:
 
 
 def _instant(start: str | pd.Timestamp) -> pd.Timestamp:
+    begin: pd.Timestamp | None
     try:
         begin = pd.Timestamp(start)
     except (ValueError, OverflowError):
-        begin = pd.NaT
-    if pd.isna(begin):
+        begin = None
+    if begin is None or pd.isna(begin):
         raise InputError(f"{str(start)!r} is no date; write e.g. 2016-06-21 or 2016-06-21T12:00")
     if begin.tz is not None:
         raise InputError(f"the start {start} has a time zone; give the data's time without one, e.g. 2016-06-21T12:00")
@@ -295,11 +296,12 @@ def _duration(step: str | pd.Timedelta) -> pd.Timedelta:
     hint = "write e.g. 3min, 15min, 1h"
     if isinstance(step, str) and step.strip().replace(".", "", 1).isdecimal():
         raise InputError(f"step {step!r} has no unit; {hint}")
+    length: pd.Timedelta | None
     try:
         length = pd.Timedelta(step)
     except (ValueError, OverflowError):
-        length = pd.NaT
-    if pd.isna(length):
+        length = None
+    if length is None or pd.isna(length):
         raise InputError(f"step {str(step)!r} is no duration; {hint}")
     return length
 
