@@ -87,7 +87,7 @@ def random_nets(draw, *, meshed: bool, zero_impedance: bool = False):
     pp.create_ward(net, draw(st.sampled_from(buses)), 0.1, 0.05, 0.05, -0.1)
     if draw(st.booleans()):
         _three_windings(net, hv, draw(st.integers(-3, 3)))
-    if draw(st.booleans()):  # an open end: the line's far half hangs on an auxiliary node
+    if draw(st.booleans()) and len(net.line):  # an open end: the line's far half hangs on an auxiliary node
         pp.create_switch(net, int(net.line.to_bus.iloc[-1]), int(net.line.index[-1]), "l", closed=meshed)
     plain = copy.deepcopy(net)
     _switch_instead(plain)

@@ -24,7 +24,8 @@ _MOVED = {
     "storage": "a controlled storage has no profile: drop its column, or set controllable to False",
     "sgen": "controllers set the reactive power of a controllable sgen: drop its column, or set controllable to False",
 }
-_ROUNDING = 1e-6
+_ROUNDING = 1e-6  # of the rating
+_STANDBY = 1e-3  # of the rating: what an inverter may draw by night, and metering does record
 """Share of the rating by which a profile may leave what its inverter can do."""
 
 
@@ -141,7 +142,10 @@ def values(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
 
 
 def inverter_range(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
-    """What the sun offers a controllable sgen lies between 0 and its rating, `scaling` included."""
+    """What the sun offers a controllable sgen lies between 0 and its rating, `scaling` included.
+
+    A draw of up to `_STANDBY` by night is let pass; `Scenario.series` counts it as nothing on offer.
+    """
     profile, frame = profiles.get(("sgen", "p_mw")), table(net, "sgen")
     if profile is None or not len(profile.times) or not frame.index.is_unique:
         return []
@@ -153,7 +157,7 @@ def inverter_range(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
     low, high = ends.min(axis=0), ends.max(axis=0)
     problems = []
     for bad, worst, message in (
-        (low < -_ROUNDING * s, low, "an sgen counts what it feeds in as positive; give values >= 0"),
+        (low < -_STANDBY * s, low, "an sgen counts what it feeds in as positive; give values >= 0"),
         (high > (1 + _ROUNDING) * s, high, "more than its apparent power; raise sn_mva, or lower the profile"),
     ):
         if bad.any():
