@@ -1,0 +1,5 @@
+"""``python -m feederlab`` is the command line."""
+
+from feederlab.cli import main
+
+main()
