@@ -13,7 +13,7 @@ from feederlab.controllers.registry import create
 from feederlab.models.library import load
 from feederlab.simulate import simulate
 
-SUMMER = "2016-06-20"
+SUMMER = "2016-06-22"
 
 
 def rows() -> Iterator[Row]:

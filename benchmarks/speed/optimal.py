@@ -16,7 +16,7 @@ from feederlab.models.library import load
 from feederlab.models.scenario import Scenario
 from feederlab.simulate import simulate
 
-SUMMER = "2016-06-20"
+SUMMER = "2016-06-22"
 
 
 def rows() -> Iterator[Row]:
