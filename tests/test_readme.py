@@ -46,9 +46,7 @@ def test_shell_command(command, workplace):
     if words[0] == "feederlab":
         done = subprocess.run(words, cwd=workplace, env=ENV, capture_output=True, text=True)
     else:
-        assert words[0] in {"make", "git", "cd", "pip", "conda"}, f"this test does not know how to check {command!r}"
-        if words[0] != "make":
-            pytest.skip("needs the network or a fresh folder")
+        assert words[0] == "make", f"this test does not know how to check {command!r}"
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, env=ENV, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

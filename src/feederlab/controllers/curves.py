@@ -44,13 +44,6 @@ class Curve:
         x, y = np.transpose(self.points)
         return x.copy(), y.copy()
 
-    @property
-    def steepest(self) -> float:
-        """Largest abs(dy/dx): the K of the stability condition in `Settle`."""
-        x, y = self._arrays
-        slopes = np.diff(y) / np.diff(x)
-        return float(np.abs(slopes).max(initial=0.0))
-
     @classmethod
     def parse(cls, text: str) -> Curve:
         """Read ``"x:y/x:y/..."``; spaces may stand for the slashes."""

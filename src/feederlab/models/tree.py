@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order
 
 from feederlab.errors import InputError, NotRadialError
-from feederlab.models.arrays import BoolArray, FloatArray, IntArray
+from feederlab.models.arrays import BoolArray, IntArray
 from feederlab.models.branches import Branches, TwoPort, merge_parallel
 
 
@@ -87,12 +87,3 @@ def _loop_message(branches: Branches, pairs: IntArray, pair_of: IntArray, before
         f"the feeder is meshed: {shown} close{'s' if len(closing) == 1 else ''} a loop. "
         "Open them, or use the controller 'opf', which solves meshed feeders"
     )
-
-
-def path_sums(tree: Tree, values: FloatArray) -> FloatArray:
-    """Return, per merged branch, the sum of `values` (m, ...) along the path from the root to its child."""
-    total = np.array(values, dtype=float, copy=True)
-    for k in range(len(tree)):
-        if tree.up[k] >= 0:
-            total[k] += total[tree.up[k]]
-    return total

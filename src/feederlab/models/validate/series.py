@@ -24,9 +24,10 @@ _MOVED = {
     "storage": "a controlled storage has no profile: drop its column, or set controllable to False",
     "sgen": "controllers set the reactive power of a controllable sgen: drop its column, or set controllable to False",
 }
-_ROUNDING = 1e-6  # of the rating
-_STANDBY = 1e-3  # of the rating: what an inverter may draw by night, and metering does record
-"""Share of the rating by which a profile may leave what its inverter can do."""
+_ROUNDING = 1e-6
+"""Share of the rating by which a profile may exceed it."""
+_STANDBY = 1e-4
+"""Share of the rating that an inverter may draw by night; SimBench's PV shapes draw 1e-5 of their peak."""
 
 
 def names(net: Any, profiles: Mapping[Key, Profile]) -> list[Problem]:
