@@ -85,3 +85,15 @@ def test_a_delayed_step_is_seen_as_its_last_round_left_it(measurement):
             assert seen.settle_round == settle_round
             assert seen.time.hour == max(hour - 1, 0)
             np.testing.assert_array_equal(seen.vm, measurement.vm + (2 if hour else settle_round))
+
+
+def test_every_part_of_a_window_draws_its_own_errors(measurement):
+    def reading(*seed_and_part):
+        sensors = Sensors(0.01, 0.0, 0, *seed_and_part)
+        sensors.next_step(len(measurement.vm))
+        return sensors.read(measurement).vm
+
+    np.testing.assert_array_equal(reading(3), reading(3, 0))
+    np.testing.assert_array_equal(reading(3, 2), reading(3, 2))
+    parts = [reading(3, part) for part in range(4)]
+    assert not any(np.array_equal(parts[i], parts[j]) for i in range(4) for j in range(i))

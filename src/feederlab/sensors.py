@@ -16,10 +16,11 @@ class Sensors:
     vm_noise : standard deviation (p.u.).  dropout : probability that a node's reading is lost in a step.
     delay : steps by which a decision lags behind; the first steps see the oldest measurement there is.  An old step is
     seen as its last settling round left it.
+    part : which piece of a longer window this is; each piece draws its own errors from the same seed.
     """
 
-    def __init__(self, vm_noise: float, dropout: float, delay: int, seed: int) -> None:
-        self._rng = np.random.default_rng([seed, 1])
+    def __init__(self, vm_noise: float, dropout: float, delay: int, seed: int, part: int = 0) -> None:
+        self._rng = np.random.default_rng([seed, 1, part] if part else [seed, 1])
         self._vm_noise, self._dropout = vm_noise, dropout
         self._past: deque[Measurement] = deque(maxlen=delay + 1)
         self._error: np.ndarray | float = 0.0

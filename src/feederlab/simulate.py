@@ -61,6 +61,7 @@ def simulate(
     *,
     label: str = "",
     progress: Callable[[int], None] | None = None,
+    part: int = 0,
 ) -> Result:
     """Run one controller on one scenario.
 
@@ -78,6 +79,9 @@ def simulate(
         Name of the row in tables; the controller's class name if empty.
     progress
         Called with the number of steps done since the last call.
+    part
+        This scenario is the `part`-th piece of a longer window: its sensors draw errors of their own, its grid model
+        and its controller's seed are those of the whole window.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def simulate(
     series = scenario.series()
     task = scenario.task(options.objective, mismatch=options.mismatch, seed=options.seed)
     prepared = controller.prepare(restrict_task(controller.sees, task), seed=options.seed)
-    loop = _Loop(scenario, controller, prepared, task, options)
+    loop = _Loop(scenario, controller, prepared, task, options, part)
     recorder = Recorder(scenario, series)
     for t in range(len(series)):
         loop.step(t, series, recorder)
@@ -99,7 +103,13 @@ def simulate(
 
 class _Loop:
     def __init__(
-        self, scenario: Scenario, controller: Controller, prepared: Prepared, task: ControlTask, options: RunOptions
+        self,
+        scenario: Scenario,
+        controller: Controller,
+        prepared: Prepared,
+        task: ControlTask,
+        options: RunOptions,
+        part: int,
     ) -> None:
         feeder = scenario.feeder
         self.plant = Plant(feeder, engine(feeder, options.engine), scenario.step.total_seconds() / 3600)
@@ -112,7 +122,7 @@ class _Loop:
         self.memory: State = prepared.initial_state()
         self.sees = controller.sees
         self.seen: BoolArray = visible_nodes(controller.sees, task)
-        self.sensors = Sensors(options.vm_noise, options.dropout, options.delay, options.seed)
+        self.sensors = Sensors(options.vm_noise, options.dropout, options.delay, options.seed, part)
         self.watched = np.unique(feeder.inverters.node[feeder.inverters.node >= 0])
 
     def step(self, t: int, series: Series, recorder: Recorder) -> None:
