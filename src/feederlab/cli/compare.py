@@ -1,0 +1,115 @@
+"""`feederlab compare`: controllers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feederlab.cli.console import Json, console, print_json, progress, warn
+from feederlab.errors import InputError
+
+if TYPE_CHECKING:
+    from feederlab.comparison import Comparison
+
+_WITH_REPLAY = ("replay", "jobs", "out", "overwrite", "as_json")
+"""The parameters of `compare` that leave a recorded comparison as it is."""
+
+
+def compare(
+    context: typer.Context,
+    scenario: Annotated[str | None, typer.Argument(help="Scenario name, or .json / .m file.")] = None,
+    controller: Annotated[
+        list[str] | None, typer.Option("-c", "--controller", help="NAME[:key=value,...]; give it once per row.")
+    ] = None,
+    profiles: Annotated[str | None, typer.Option(help="Folder of <table>.<column>.csv|parquet profiles.")] = None,
+    start: Annotated[str | None, typer.Option(help="First day [default: first of the data].")] = None,
+    days: Annotated[float, typer.Option(help="Length of the window.")] = 1.0,
+    step: Annotated[str | None, typer.Option(help="Step length, e.g. 3min [default: the scenario's].")] = None,
+    band: Annotated[str | None, typer.Option(help="LO,HI voltage band in p.u. [default: the scenario's].")] = None,
+    objective: Annotated[str, typer.Option(help="NAME or NAME=WEIGHT+...; what is minimised.")] = "losses",
+    mismatch: Annotated[float, typer.Option(help="Share by which controllers' r and x may be off.")] = 0.0,
+    noise: Annotated[float, typer.Option(help="Standard deviation of voltage readings (p.u.).")] = 0.0,
+    profile_noise: Annotated[float, typer.Option(help="Noise of loads and PV, in standard deviations.")] = 0.0,
+    dropout: Annotated[float, typer.Option(help="Probability that a reading is lost in a step.")] = 0.0,
+    delay: Annotated[int, typer.Option(help="Steps by which measurements lag.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes; -1: all cores.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for table.csv, result.nc, run.json, voltages.png.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another comparison in --out.")] = False,
+    replay: Annotated[Path | None, typer.Option(help="Repeat the comparison of this run.json.")] = None,
+    record: Annotated[str, typer.Option(help="all, float32 or metrics: how much of each run is kept.")] = "all",
+    as_json: Json = False,
+) -> None:
+    """Compare controllers on a scenario over a window of time."""
+    from feederlab.comparison import read_record
+    from feederlab.study import Study
+
+    before: dict[str, Any] | None = None
+    if replay is not None:
+        _refuse_changes(context)
+        before = read_record(replay)
+        study = Study.from_record(replay)
+    elif scenario is None:
+        raise InputError("give a scenario (feederlab scenarios lists them) or --replay RUN.json")
+    else:
+        study = Study(
+            scenario=scenario, controllers=tuple(controller or ()), profiles=profiles, start=start, days=days,
+            step=step, band=_band(band), objective=objective, mismatch=mismatch, vm_noise=noise,
+            profile_noise=profile_noise, dropout=dropout, delay=delay, seed=seed, record=record,
+        ).absolute()  # fmt: skip
+    with progress() as tell:
+        comparison = study.run(jobs=jobs, out=out, overwrite=overwrite, also=_picture, progress=tell)
+    if before is not None:
+        _say_what_changed(before, comparison.record)
+    rows = comparison.table()
+    if as_json:
+        print_json({"rows": rows.to_dict(orient="records"), "record": dict(comparison.record)})
+        return
+    from feederlab.report.table import comparison_table
+
+    about = comparison.record["scenarios"][0]
+    title = f"{about['name']}, {about['start']}, {about['periods']} steps of {about['step_s'] / 60:g} min"
+    remarks = dict.fromkeys(note for one in comparison.record["scenarios"] for note in one["notes"])
+    screen = console()
+    screen.print(comparison_table(rows, title=title, objective=study.objective, remarks=remarks))
+    if out is not None:
+        screen.print(f"written to {out}: table.csv, result.nc, run.json, voltages.png, runs/", highlight=False)
+
+
+def _band(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--band {text!r}: give LO,HI in p.u., e.g. 0.95,1.05") from None
+    return low, high
+
+
+def _picture(comparison: Comparison, folder: Path) -> None:
+    from feederlab.report.voltage_plot import plot_voltages
+
+    plot_voltages(comparison, folder / "voltages.png")
+
+
+def _refuse_changes(context: typer.Context) -> None:
+    """Make sure that nothing is asked of a replay but where and how to run it."""
+    given = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name not in _WITH_REPLAY and source is not None and source.name == "COMMANDLINE":
+            given.append(max(parameter.opts, key=len))
+    if given:
+        raise InputError(f"--replay repeats a recorded comparison as it was: give no {', '.join(given)} with it")
+
+
+def _say_what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warn where a replay did not start from the recorded data or versions."""
+    if [s["fingerprint"] for s in before["scenarios"]] != [s["fingerprint"] for s in now["scenarios"]]:
+        warn("the scenario's data are not those of the recorded comparison")
+    changed = [name for name, version in now["versions"].items() if before["versions"].get(name) != version]
+    if changed:
+        warn(f"versions differ from the recorded comparison: {', '.join(changed)}")
