@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,7 +85,7 @@ def test_a_step_without_solution_counts_as_out_of_band():
 
 def test_metrics_and_certificate_agree(scenario, task, bounds):
     run = simulate(scenario, NoControl())
-    found, scores = certify(scenario, task, run.data, bounds), score(run, bounds)
+    found, scores = certify(scenario, task, run.data, bounds), score(replace(run, certificate=bounds))
     assert scores["gap_penalised_pct"] == found.gap_percent
     assert scores["infeasible_steps"] == found.infeasible_steps > 0
     assert scores["infeasible_proven"] == found.infeasible_proven

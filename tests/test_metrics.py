@@ -164,7 +164,7 @@ def test_gap_and_proof_by_hand(none: Result) -> None:
     least = np.zeros(count)
     least[1] = 0.015
     certificate = xr.Dataset({"bound": ("time", bound), "least_excess": ("time", least)})
-    scores = score(replace(none, data=data), certificate)
+    scores = score(replace(none, data=data, certificate=certificate))
     assert scores["gap_pct"] == pytest.approx(10)
     assert scores["gap_penalised_pct"] == pytest.approx(50)
     assert scores["infeasible_steps"] == 2
@@ -178,7 +178,7 @@ def test_no_percentage_of_a_bound_that_is_rounding(none: Result) -> None:
     count = none.data.sizes["time"]
     for bound, known in ((0.0, False), (2e-10, False), (-4e-12, False), (1e-6, True)):
         series = {"bound": ("time", np.full(count, bound)), "least_excess": ("time", np.zeros(count))}
-        scores = score(none, xr.Dataset(series))
+        scores = score(replace(none, certificate=xr.Dataset(series)))
         assert np.isfinite(scores["gap_pct"]) == np.isfinite(scores["gap_penalised_pct"]) == known
         assert scores["certified_pct"] == 100
 

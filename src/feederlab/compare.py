@@ -90,8 +90,10 @@ def compare(
     refused = {cell: answer for cell, answer in outcome.items() if isinstance(answer, _Refusal)}
     if not runs:
         raise _all_refused(refused)
-    bounds = _bounds(plan, runs, options, jobs, progress) if certificates else {}
-    metrics = _scores(plan, runs, bounds)
+    if certificates:
+        bounds = _bounds(plan, runs, options, jobs, progress)
+        runs = {cell: replace(run, certificate=bounds[cell]) for cell, run in runs.items()}
+    metrics = _scores(plan, runs)
     comparison = Comparison(metrics, runs, {cell: refusal.reason for cell, refusal in refused.items()}, record)
     if out is not None:
         comparison.save(out, overwrite=overwrite, also=None if also is None else lambda path: also(comparison, path))
@@ -312,7 +314,7 @@ def _alone(task: _Task) -> Any:
     return task()
 
 
-def _scores(plan: _Plan, runs: Mapping[Cell, Result], bounds: Mapping[Cell, xr.Dataset | None]) -> xr.Dataset:
+def _scores(plan: _Plan, runs: Mapping[Cell, Result]) -> xr.Dataset:
     """Return the metrics Dataset; cells without a run are NaN."""
     import xarray as xr
 
@@ -327,7 +329,7 @@ def _scores(plan: _Plan, runs: Mapping[Cell, Result], bounds: Mapping[Cell, xr.D
             windows.index(cell.window),
             seeds.index(cell.seed),
         )
-        scores = score(result, bounds.get(cell))
+        scores = score(result)
         values[(slice(None), *place)] = [scores[metric.name] for metric in METRICS]
     dims = ("controller", "scenario", "window", "seed")
     return xr.Dataset(

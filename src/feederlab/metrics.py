@@ -17,8 +17,6 @@ from feederlab.certificate import Certificate, percent_above_bound
 from feederlab.models.arrays import BoolArray, FloatArray
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from feederlab.result import Result
 
 BAND_TOLERANCE = 1e-6
@@ -76,10 +74,10 @@ def _highest(loading: FloatArray) -> FloatArray:
 class Run:
     """What a metric reads: the series of a `Result`, and the certificate of its scenario where there is one."""
 
-    def __init__(self, result: Result, certificate: xr.Dataset | None = None) -> None:
+    def __init__(self, result: Result) -> None:
         self._data, self._timing = result.data, result.timing
         self.step_h = float(result.provenance["step_s"]) / 3600
-        self.certificate = Certificate.of(result.data, certificate)
+        self.certificate = Certificate.of(result.data, result.certificate)
 
     def __call__(self, name: str) -> FloatArray:
         """Return a recorded series as floats."""
@@ -225,17 +223,7 @@ METRICS: tuple[Metric, ...] = (
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
-def score(result: Result, certificate: xr.Dataset | None = None) -> dict[str, float]:
-    """Return every metric of a run by name.
-
-    Parameters
-    ----------
-    result
-        A run, recorded in any detail.
-    certificate
-        Dataset over the run's time with ``bound`` (certified lower bound of objective plus voltage penalty, MW or the
-        objective's unit) and ``least_excess`` (certified lower bound of the voltage excess, p.u. of squared
-        magnitude); NaN where a step has none.
-    """
-    run = Run(result, certificate)
+def score(result: Result) -> dict[str, float]:
+    """Return every metric of a run, recorded in any detail, by name; what needs a certificate is NaN without one."""
+    run = Run(result)
     return {metric.name: metric.value(run) for metric in METRICS}

@@ -25,16 +25,22 @@ class Result:
     data : Dataset over time, bus, branch, inverter, storage, capacitor, transformer; units in each variable's attrs.
     timing : Dataset over time; the only part that differs between two runs of the same thing.
     provenance : scenario, controller and its configuration, seed, versions.
+    certificate : Dataset over time, the lower bounds of these steps (`feederlab.certify.lower_bounds`); None: none taken.
     """
 
     data: xr.Dataset
     timing: xr.Dataset
     provenance: dict[str, Any]
+    certificate: xr.Dataset | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write NetCDF-4, atomically: the file appears whole or not at all."""
-        data = self.data.assign_attrs(provenance=json.dumps(self.provenance), format=FORMAT)
-        return write_dataset(Path(path), {"": data, "timing": self.timing})
+        certified = self.certificate is not None
+        attrs = {"provenance": json.dumps(self.provenance), "format": FORMAT, "certified": int(certified)}
+        groups = {"": self.data.assign_attrs(attrs), "timing": self.timing}
+        if self.certificate is not None:
+            groups["certificate"] = self.certificate
+        return write_dataset(Path(path), groups)
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
@@ -52,6 +58,8 @@ class Result:
         try:
             data = xr.load_dataset(path, engine="h5netcdf")
             timing = xr.load_dataset(path, engine="h5netcdf", group="timing")
+            certified = data.attrs.pop("certified", 0)
+            certificate = xr.load_dataset(path, engine="h5netcdf", group="certificate") if certified else None
             provenance = json.loads(data.attrs.pop("provenance"))
             written = data.attrs.pop("format")
         except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -60,7 +68,7 @@ class Result:
             ) from error
         if written != FORMAT:
             raise ResultFileError(f"{path} has format {written}; this version reads format {FORMAT}")
-        return cls(data, timing, provenance)
+        return cls(data, timing, provenance, certificate)
 
 
 def write_dataset(target: Path, groups: Mapping[str, xr.Dataset]) -> Path:
