@@ -25,7 +25,7 @@ class Result:
     data : Dataset over time, bus, branch, inverter, storage, capacitor, transformer; units in each variable's attrs.
     timing : Dataset over time; the only part that differs between two runs of the same thing.
     provenance : scenario, controller and its configuration, seed, versions.
-    certificate : Dataset over time, the lower bounds of these steps (`feederlab.certify.lower_bounds`); None: none taken.
+    certificate : Dataset over time, the lower bounds of these steps (`certify.lower_bounds`), if there are any.
     """
 
     data: xr.Dataset
