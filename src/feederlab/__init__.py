@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from feederlab.models.powerflow.net import NetFlow, powerflow
     from feederlab.models.profiles import Profile
     from feederlab.models.scenario import ProfileNoise, Scenario, Series
+    from feederlab.models.windows import random_windows
     from feederlab.opf_case import OpfResult, solve_opf
     from feederlab.result import Result
     from feederlab.scenarios import load_scenario
@@ -88,6 +89,7 @@ _HOMES: dict[str, str] = {
     "DeviceState": "models.plant", "Plant": "models.plant", "Wanted": "models.plant",
     "PowerFlow": "models.powerflow.base", "Solution": "models.powerflow.base", "Profile": "models.profiles",
     "ProfileNoise": "models.scenario", "Scenario": "models.scenario", "Series": "models.scenario",
+    "random_windows": "models.windows",
     "NetFlow": "models.powerflow.net", "powerflow": "models.powerflow.net",
     "OpfResult": "opf_case", "solve_opf": "opf_case", "Result": "result", "load_scenario": "scenarios",
     "RunOptions": "simulate", "simulate": "simulate",
@@ -103,7 +105,7 @@ __all__ = [  # noqa: RUF022
     "Result", "ResultFileError", "RunOptions", "SOCP", "Scenario", "Scope", "Series", "Setpoints", "Settle",
     "Solution", "State", "Summary", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
     "WattVar", "ZONE", "certify", "check_controller", "compare", "create_controller",
-    "load_scenario", "lower_bounds", "powerflow", "score", "simulate", "solve_opf", "summarise",
+    "load_scenario", "lower_bounds", "powerflow", "random_windows", "score", "simulate", "solve_opf", "summarise",
 ]  # fmt: skip
 
 
