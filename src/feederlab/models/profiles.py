@@ -57,20 +57,20 @@ class Profile:
         """Return the profile times `factor`, a number or one per element."""
         return Profile(self.times, self.shapes, self.pick, frozen(self.scale * factor), self.index)
 
+    def cut(self, times: pd.DatetimeIndex, step: pd.Timedelta) -> Profile:
+        """Return the profile with no more data than `sample` needs for these times."""
+        span = self._span(times, step)
+        return Profile(self.times[span], frozen(self.shapes[span]), self.pick, self.scale, self.index)
+
     def sample(self, times: pd.DatetimeIndex, step: pd.Timedelta) -> FloatArray:
         """Return (len(times), n) values at `times`, for steps of length `step`.
 
         Steps shorter than the data's are interpolated linearly in time (the last sample is held); longer steps take
         the mean of the samples inside ``[t, t + step)``.
         """
-        own = self.times.to_numpy().astype("datetime64[ns]").astype(np.int64)
-        want = times.to_numpy().astype("datetime64[ns]").astype(np.int64)
-        spacing = own[1] - own[0] if len(own) > 1 else int(step.value)
-        span = slice(
-            max(int(np.searchsorted(own, want[0], "right")) - 1, 0),
-            int(np.searchsorted(own, want[-1] + step.value + spacing, "left")) + 1,
-        )
-        own, shapes = own[span], self.shapes[span]
+        span = self._span(times, step)
+        own, shapes = _nanoseconds(self.times)[span], self.shapes[span]
+        want, spacing = _nanoseconds(times), self._spacing(step)
         if int(step.value) > spacing:
             starts = np.searchsorted(own, want, "left")
             ends = np.searchsorted(own, want + int(step.value), "left")
@@ -83,6 +83,21 @@ class Profile:
             sampled = shapes[before] * (1 - weight) + shapes[after] * weight
         picked: FloatArray = sampled[:, self.pick] * self.scale
         return picked
+
+    def _span(self, times: pd.DatetimeIndex, step: pd.Timedelta) -> slice:
+        own, want = _nanoseconds(self.times), _nanoseconds(times)
+        end = want[-1] + step.value + self._spacing(step)
+        return slice(
+            max(int(np.searchsorted(own, want[0], "right")) - 1, 0), int(np.searchsorted(own, end, "left")) + 1
+        )
+
+    def _spacing(self, step: pd.Timedelta) -> int:
+        """Return the time between two samples (ns); a single sample stands for one step."""
+        return int((self.times[1] - self.times[0]).value) if len(self.times) > 1 else int(step.value)
+
+
+def _nanoseconds(times: pd.DatetimeIndex) -> IntArray:
+    return np.asarray(times.to_numpy().astype("datetime64[ns]").astype(np.int64))
 
 
 def _check_frame(frame: pd.DataFrame) -> None:

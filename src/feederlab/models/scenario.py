@@ -147,6 +147,37 @@ class Scenario:
             raise InputError(f"the number of days must be positive, and less than a million, not {days}")
         return self.window(start, max(1, round(days * (pd.Timedelta(days=1) / self.step))))
 
+    def parts(self, length: str | pd.Timedelta) -> list[Scenario]:
+        """Return the scenario cut into windows of `length`, one after another; the last may be shorter.
+
+        Each part draws profile noise of its own.
+
+        Raises
+        ------
+        InputError
+            If `length` is no whole number of steps, or the feeder has storage, whose energy no part could hand on.
+        """
+        wanted = _duration(length)
+        if wanted < self.step or wanted % self.step != pd.Timedelta(0):
+            raise InputError(f"a chunk of {length} is no whole number of steps of {self.step}; use e.g. 1D, 7D")
+        if len(self.feeder.storages):
+            raise InputError(
+                f"{self.name!r} has storage, which carries energy from each step to the next: "
+                "its window cannot be cut into chunks"
+            )
+        size, cut = int(wanted / self.step), []
+        for first in range(0, self.periods, size):
+            part = self.window(self.start + first * self.step, min(size, self.periods - first))
+            if self.noise is not None and first:
+                own = np.random.SeedSequence([self.noise.seed, first // size]).generate_state(1)[0]
+                part = replace(part, noise=replace(self.noise, seed=int(own)))
+            cut.append(part)
+        return cut
+
+    def trimmed(self) -> Scenario:
+        """Return the scenario with no more data than its own window needs: light to send to another process."""
+        return replace(self, profiles={key: p.cut(self.times, self.step) for key, p in self.profiles.items()})
+
     def resample(self, step: str | pd.Timedelta) -> Scenario:
         """Return the scenario with another step length over the same span; it must divide a day."""
         length, day = _duration(step), pd.Timedelta(days=1)
