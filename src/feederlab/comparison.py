@@ -25,7 +25,7 @@ FORMAT = 1
 _KIND = "feederlab comparison"
 _SCORES, _RECORD, _TABLE, _RUNS = "result.nc", "run.json", "table.csv", "runs"
 _BEGINNING = re.compile(rf'\s*\{{\s*"format":\s*\d+,\s*"kind":\s*"{_KIND}"')
-_USUAL = r"result\.nc|run\.json|table\.csv|voltages\.png|runs(/[^/]+\.nc)?"
+_USUAL = r"result\.nc|run\.json|table\.csv|voltages\.png|report\.html|runs(/[^/]+\.nc)?"
 
 
 class Cell(NamedTuple):
@@ -183,6 +183,17 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def _has(entry: object, names: Iterable[str]) -> bool:
     return isinstance(entry, dict) and set(names) <= entry.keys()
+
+
+def add_files(folder: Path, names: Iterable[str]) -> None:
+    """Enter files that were written into a comparison's folder later (paths from there): they are then part of it."""
+    path = folder / _RECORD
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(record.get("files"), list):
+        record["files"] = sorted({*record["files"], *names})
+        scratch = path.with_name(f".{_RECORD}.part")
+        scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        os.replace(scratch, path)
 
 
 def new_record(cells: list[Cell], **parts: Any) -> dict[str, Any]:

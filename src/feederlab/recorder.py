@@ -14,6 +14,7 @@ from feederlab.models.plant import DeviceState
 from feederlab.models.powerflow.base import Solution
 from feederlab.models.scenario import Scenario, Series
 from feederlab.models.scoring import objective_value, voltage_deviation, voltage_excess
+from feederlab.models.topology import Topology
 from feederlab.result import Result
 
 _DECISION = ("rung", "iterations", "objective", "bound", "cone_gap")
@@ -132,7 +133,7 @@ class Recorder:
 
     def _coords(self, times: Any, feeder: Any) -> dict[str, Any]:
         band = self.scenario.band
-        return {
+        return Topology.of(feeder).coords() | {
             "time": times.to_numpy(),
             "bus": feeder.bus_index,
             "inverter": feeder.inverters.index,
