@@ -56,12 +56,12 @@ def comparison_table(
     )
     where = [name for name in ("scenario", "window", "seed") if name in rows]
     used = sum(min(_longest(rows, name), 36) + 2 for name in ("controller", *where))
-    shown = _that_fit(rows, [name for name in SHOWN if _worth_showing(rows, name, objective)], width - used - 2)
+    shown = _that_fit(rows, [name for name in SHOWN if worth_showing(rows, name, objective)], width - used - 2)
     for name in ("controller", *where):
         table.add_column(name, overflow="fold", vertical="bottom", min_width=min(_longest(rows, name), 36))
     for metric in shown:
         table.add_column(_header(metric), justify="right", no_wrap=True, vertical="bottom")
-    best = {metric.name: _best(rows, metric, where) for metric in shown}
+    best = {metric.name: best_rows(rows, metric, where) for metric in shown}
     for index, row in rows.iterrows():
         label = escape(str(row["controller"]))
         head = [f"[bold]{label}[/bold]", *(escape(str(row[name])) for name in where)]
@@ -89,7 +89,7 @@ def _longest(rows: pd.DataFrame, name: str) -> int:
 
 
 def _width(rows: pd.DataFrame, metric: Metric) -> int:
-    words = [*metric.title.split(), metric.unit, *(_format(value, metric) + "*" for value in rows[metric.name])]
+    words = [*metric.title.split(), metric.unit, *(format_value(value, metric) + "*" for value in rows[metric.name])]
     return max(map(len, words)) + 2
 
 
@@ -97,7 +97,7 @@ def _header(metric: Metric) -> str:
     return "\n".join([*metric.title.split(), f"[dim]{escape(metric.unit)}[/dim]"])
 
 
-def _worth_showing(rows: pd.DataFrame, name: str, objective: str) -> bool:
+def worth_showing(rows: pd.DataFrame, name: str, objective: str) -> bool:
     """Say whether a column tells anything: it has numbers, and is not the losses over again."""
     if name == "objective" and objective == "losses":
         return False
@@ -108,7 +108,7 @@ def _worth_showing(rows: pd.DataFrame, name: str, objective: str) -> bool:
     return bool(rows[name].notna().any())
 
 
-def _best(rows: pd.DataFrame, metric: Metric, where: list[str]) -> set[object]:
+def best_rows(rows: pd.DataFrame, metric: Metric, where: list[str]) -> set[object]:
     """Return the index of the best rows within each scenario; none where all are alike."""
     if not metric.better:
         return set()
@@ -118,13 +118,14 @@ def _best(rows: pd.DataFrame, metric: Metric, where: list[str]) -> set[object]:
         rivals = group[group[metric.name].notna()]
         if metric.name not in _VOLTAGE:
             rivals = rivals[rivals["infeasible_steps"] == rivals["infeasible_steps"].min()]
-        values = rivals[metric.name].map(lambda value: float(_format(value, metric)))
+        values = rivals[metric.name].map(lambda value: float(format_value(value, metric)))
         if values.min() < values.max():
             best |= set(values.index[values == (values.max() if metric.better == "high" else values.min())])
     return best
 
 
-def _format(value: float, metric: Metric) -> str:
+def format_value(value: float, metric: Metric) -> str:
+    """Return a score as it is printed."""
     if metric.unit == "%" and abs(value) >= 1e3:
         return f"{value:.0f}" if abs(value) < 1e5 else f"{value:.0e}"
     return _UNIT_FORMAT.get(metric.unit, "{:.4g}").format(value)
@@ -133,7 +134,7 @@ def _format(value: float, metric: Metric) -> str:
 def _shown(value: float, metric: Metric, best: bool) -> str:
     if not np.isfinite(value):
         return "[dim]-[/dim] "
-    text = _format(value, metric)
+    text = format_value(value, metric)
     return f"[bold green]{text}*[/bold green]" if best else f"{text} "
 
 
