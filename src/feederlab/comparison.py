@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FORMAT = 1
+FORMAT = 2
 _KIND = "feederlab comparison"
 _SCORES, _RECORD, _TABLE, _RUNS = "result.nc", "run.json", "table.csv", "runs"
 _BEGINNING = re.compile(rf'\s*\{{\s*"format":\s*\d+,\s*"kind":\s*"{_KIND}"')
@@ -37,8 +37,12 @@ class Cell(NamedTuple):
     seed: int
 
 
-_PARTS = {"cells": list, "scenarios": list, "versions": dict, "request": dict, "skipped": list}
-_ENTRIES = {"cells": Cell._fields, "scenarios": ("fingerprint",), "skipped": (*Cell._fields, "reason")}
+_PARTS = {"cells": list, "scenarios": list, "versions": dict, "request": dict, "skipped": list, "failed": list}
+_ENTRIES = {
+    "cells": Cell._fields,
+    "scenarios": ("fingerprint",),
+    **dict.fromkeys(("skipped", "failed"), (*Cell._fields, "reason")),
+}
 """What a record must hold, and what each entry of its lists must."""
 
 
@@ -50,6 +54,7 @@ class Comparison:
     NaN where a cell has no run.
     runs : cell -> `Result`.
     skipped : cell -> why the controller cannot work on that scenario.
+    failed : cell -> what broke: its run, or the lower bounds of its steps (the run is then there).
     record : JSON-ready configuration, versions included; equal records (versions aside) are the same comparison.
     """
 
@@ -57,6 +62,7 @@ class Comparison:
     runs: Mapping[Cell, Result]
     skipped: Mapping[Cell, str]
     record: Mapping[str, Any] = field(repr=False)
+    failed: Mapping[Cell, str] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
         """Return one row per cell: controller, information, every metric, and a note where a cell was skipped.
@@ -72,7 +78,7 @@ class Comparison:
             row: dict[str, Any] = {"controller": cell.controller} | {dim: getattr(cell, dim) for dim in several}
             row["information"] = str(self.metrics["information"].sel(controller=cell.controller).item())
             row |= {metric.name: float(scores[metric.name]) for metric in METRICS}
-            row["note"] = self.skipped.get(cell, "")
+            row["note"] = f"failed: {self.failed[cell]}" if cell in self.failed else self.skipped.get(cell, "")
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -122,13 +128,17 @@ class Comparison:
         scratch.chmod(0o777 & ~_umask())
         try:
             write_dataset(scratch / _SCORES, {"": self.metrics.assign_attrs(format=FORMAT)})
-            for cell, name in _file_names(self.runs).items():
-                self.runs[cell].save(scratch / _RUNS / name)
-            skipped = [cell._asdict() | {"reason": reason} for cell, reason in self.skipped.items()]
+            for cell, name in _file_names([_cell(entry) for entry in self.record["cells"]]).items():
+                if cell in self.runs:
+                    self.runs[cell].save(scratch / _RUNS / name)
+            reasons = {
+                name: [cell._asdict() | {"reason": reason} for cell, reason in cells.items()]
+                for name, cells in (("skipped", self.skipped), ("failed", self.failed))
+            }
             self.table().to_csv(scratch / _TABLE, index=False)
             if also is not None:
                 also(scratch)
-            text = json.dumps({**self.record, "skipped": skipped, "files": _entries(scratch)}, indent=2)
+            text = json.dumps({**self.record, **reasons, "files": _entries(scratch)}, indent=2)
             (scratch / _RECORD).write_text(text + "\n", encoding="utf-8")
             _swap(scratch, target)
         finally:
@@ -146,12 +156,17 @@ class Comparison:
         """
         base = Path(folder)
         record, metrics = read_record(base), _read_scores(base)
-        skipped = {_cell(entry): str(entry["reason"]) for entry in record.pop("skipped")}
+        skipped, failed = (
+            {_cell(entry): str(entry["reason"]) for entry in record.pop(name)} for name in ("skipped", "failed")
+        )
         record.pop("files", None)
-        cells = [_cell(entry) for entry in record["cells"]]
-        files = _file_names({cell: None for cell in cells if cell not in skipped})
-        runs = {cell: Result.load(base / _RUNS / name) for cell, name in files.items()}
-        return cls(metrics, runs, skipped, record)
+        files = {
+            cell: base / _RUNS / name
+            for cell, name in _file_names([_cell(entry) for entry in record["cells"]]).items()
+            if cell not in skipped
+        }
+        runs = {cell: Result.load(path) for cell, path in files.items() if cell not in failed or path.exists()}
+        return cls(metrics, runs, skipped, record, failed)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -201,6 +216,16 @@ def new_record(cells: list[Cell], **parts: Any) -> dict[str, Any]:
     return {"format": FORMAT, "kind": _KIND, "cells": [cell._asdict() for cell in cells], **parts}
 
 
+def holds(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether `folder` holds this very comparison, complete."""
+    if not (folder / _RECORD).is_file():
+        return False
+    try:
+        return identity(read_record(folder)) == identity(record)
+    except ResultFileError:
+        return False
+
+
 def check_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool = False) -> None:
     """Make sure that a comparison may be written to `folder`: new, empty, the same comparison, or `overwrite`.
 
@@ -222,7 +247,7 @@ def check_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool = F
         raise ResultFileError(f"{folder} also holds what is no part of a comparison ({some}): move it elsewhere first")
     if overwrite:
         return
-    if _identity(read_record(folder)) != _identity(record):
+    if identity(read_record(folder)) != identity(record):
         raise ResultFileError(f"{folder} holds the result of another run: choose another folder, or give --overwrite")
     _read_scores(folder)
 
@@ -270,8 +295,9 @@ def _read_scores(folder: Path) -> xr.Dataset:
     return scores
 
 
-def _identity(record: Mapping[str, Any]) -> str:
-    beside = ("versions", "skipped", "request", "files")
+def identity(record: Mapping[str, Any]) -> str:
+    """Return what makes two records the same comparison, as text."""
+    beside = ("versions", "skipped", "failed", "request", "files")
     return json.dumps({k: v for k, v in record.items() if k not in beside}, sort_keys=True)
 
 
@@ -279,7 +305,7 @@ def _cell(entry: Mapping[str, Any]) -> Cell:
     return Cell(**{name: entry[name] for name in Cell._fields})
 
 
-def _file_names(cells: Mapping[Cell, object]) -> dict[Cell, str]:
+def _file_names(cells: Sequence[Cell]) -> dict[Cell, str]:
     """Return a readable, unique file name for each cell; parts that all cells share are left out."""
     varying = [k for k in range(len(Cell._fields)) if k == 0 or len({cell[k] for cell in cells}) > 1]
     names: dict[Cell, str] = {}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feederlab.atomic import whole
 from feederlab.errors import ResultFileError
 
 if TYPE_CHECKING:
@@ -43,6 +42,22 @@ class Result:
         return write_dataset(Path(path), groups)
 
     @classmethod
+    def joined(cls, parts: Sequence[Result]) -> Result:
+        """Return runs of consecutive windows as one."""
+        import xarray as xr
+
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        how: Any = {"dim": "time", "data_vars": "minimal", "coords": "minimal", "compat": "override"}
+        bounds = [part.certificate for part in parts if part.certificate is not None]
+        return cls(
+            xr.concat([part.data for part in parts], **how), xr.concat([part.timing for part in parts], **how),
+            first.provenance | {"periods": sum(part.provenance["periods"] for part in parts)},
+            xr.concat(bounds, **how) if len(bounds) == len(parts) else None,
+        )  # fmt: skip
+
+    @classmethod
     def load(cls, path: str | Path) -> Result:
         """Read a file that `save` wrote.
 
@@ -73,17 +88,10 @@ class Result:
 
 def write_dataset(target: Path, groups: Mapping[str, xr.Dataset]) -> Path:
     """Write Datasets as the groups of one NetCDF-4 file (``""``, the root, comes first), atomically."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
-    try:
+    with whole(target) as scratch:
         for group, data in groups.items():
             packed = {name: {"zlib": True, "complevel": 1} for name, v in data.variables.items() if _packs(v)}
             data.to_netcdf(scratch, engine="h5netcdf", group=group or None, mode="a" if group else "w", encoding=packed)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, target)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
     return target
 
 

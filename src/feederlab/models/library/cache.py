@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+from feederlab.atomic import whole
 
 T = TypeVar("T")
 
@@ -37,16 +38,5 @@ def recall(name: str, read: Callable[[Path], T]) -> T | None:
 
 def remember(name: str, write: Callable[[Path], object]) -> None:
     """Call ``write(scratch file)`` and put the file in place whole; a folder that cannot be written is ignored."""
-    target = cache_folder() / name
-    scratch = ""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
-        os.close(handle)
-        write(Path(scratch))
-        os.replace(scratch, target)
-    except OSError:
-        pass
-    finally:
-        if scratch:
-            Path(scratch).unlink(missing_ok=True)
+    with contextlib.suppress(OSError), whole(cache_folder() / name) as scratch:
+        write(scratch)
