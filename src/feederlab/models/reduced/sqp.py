@@ -1,0 +1,177 @@
+"""Sequential quadratic programming in the setpoints: every iterate is a solved power flow.
+
+About a state the objective is replaced by its second-order model and the soft rows by their tangents (`subproblem`),
+within a trust region.  Its solution is tried in the power flow and kept if the cost falls (an l1 exact penalty method:
+Fletcher, Practical Methods of Optimization, 2nd ed., section 14.4).  The Hessian is the exact one of the Lagrangian,
+with the last program's multipliers, its negative curvature cut off.  A step that fails because the rows curve is tried
+again with the rows as they were found there (second-order correction).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+from feederlab.models.arrays import FloatArray
+from feederlab.models.operating_point import OperatingPoint
+from feederlab.models.reduced.model import Evaluation, Expansion, ReducedModel
+from feederlab.models.reduced.subproblem import Step, Subproblem, solve
+
+_GOOD, _POOR = 0.75, 0.25  # gain over what the model expected: trust it further, or less far
+_SMALLEST = 1e-8  # trust region, of the ratings
+_LEAST_CURVATURE = 1e-6  # of the largest
+
+
+@dataclass(frozen=True, eq=False)
+class SqpResult:
+    """The cheapest state met, and how the search ended.
+
+    status : ``"converged"``; ``"stalled"``: no step pays any more though the model expects one to; ``"out of
+    iterations"``; ``"out of time"``; ``"no power flow"``: the start has none.
+    iterations : states that were linearised.  flows : power flows solved, the start's not counted.
+    """
+
+    best: Evaluation
+    status: str
+    iterations: int
+    flows: int
+    time_s: float
+
+
+@dataclass(frozen=True)
+class Sqp:
+    """The method with its settings.
+
+    tol : ends when the model expects less than this share of the cost (or of a thousandth of its unit, if that is
+    larger) to be left; the last step is still taken.  max_iterations : states to linearise.
+    """
+
+    tol: float = 1e-7
+    max_iterations: int = 50
+
+    def solve(
+        self,
+        model: ReducedModel,
+        point: OperatingPoint,
+        start: Evaluation,
+        *,
+        deadline: float = np.inf,
+        pace_s: float = 0.0,
+    ) -> SqpResult:
+        """Return the cheapest state found from `start`, which is never worse than `start`.
+
+        deadline : instant of `time.perf_counter` by which to return; nothing is begun that would take, at the longest
+        time that it took so far, or `pace_s` for an iteration, past it.
+        """
+        begin = time.perf_counter()
+        # These matrices are small, and idle BLAS threads would wait for each other.
+        with _threads().limit(limits=1, user_api="blas"):
+            run = _Run(self, model, point, start, _Clock(deadline, pace_s))
+            status = run.run()
+        return SqpResult(run.at, status, run.iterations, run.flows, time.perf_counter() - begin)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+class _Clock:
+    """Tells whether there is time for one more of what took `longest` so far."""
+
+    def __init__(self, deadline: float, longest: float) -> None:
+        self._deadline, self._longest = deadline, longest
+
+    def allows(self, since: float | None = None) -> bool:
+        now = time.perf_counter()
+        if since is not None:
+            self._longest = max(self._longest, now - since)
+        return now + self._longest < self._deadline
+
+
+class _Run:
+    def __init__(
+        self, settings: Sqp, model: ReducedModel, point: OperatingPoint, start: Evaluation, clock: _Clock
+    ) -> None:
+        self.settings, self.model, self.point, self.at, self.clock = settings, model, point, start, clock
+        self.low, self.high = model.bounds(point)
+        self.radius = 1.0
+        self.iterations = self.flows = 0
+        none = np.zeros(len(start.rows))
+        self.step = Step(np.zeros(model.size), none, np.zeros(len(model.rating)), model.problem.voltage_penalty)
+        self.sides = self.step.sides()
+
+    def run(self) -> str:
+        if not np.isfinite(self.at.cost):
+            return "no power flow"
+        since = None
+        while self.iterations < self.settings.max_iterations:
+            if not self.clock.allows(since):
+                return "out of time"
+            since = time.perf_counter()
+            self.iterations += 1
+            z = self.model.position(self.at.q_mvar, self.at.p_mw)
+            problem = self._subproblem(z, self.model.expand(self.point, self.at))
+            while (status := self._improve(z, problem)) == "refused":
+                if not self.clock.allows():
+                    return "out of time"
+            if status != "improved":
+                return status
+        return "out of iterations"
+
+    def _improve(self, z: FloatArray, problem: Subproblem) -> str:
+        """Try one step: ``"improved"``, ``"refused"`` with a smaller trust region, or how the search ends."""
+        low, high = np.maximum(self.low - z, -self.radius), np.minimum(self.high - z, self.radius)
+        step = solve(problem, low, high, self.sides)
+        if step is None:
+            return "stalled"
+        expected = -problem.value(step.d)
+        floor = 1e-3 * self.model.problem.unit_cost
+        last = expected <= self.settings.tol * max(abs(self.at.cost), floor)
+        trial = self._try(z + step.d)
+        if np.isfinite(trial.cost) and not last and self.at.cost - trial.cost < _POOR * expected:
+            trial, step = self._corrected(z, problem, (low, high), trial, step)
+        gain, size = self.at.cost - trial.cost, float(np.abs(step.d).max(initial=0.0))
+        self.sides = step.sides()
+        if gain > 0:
+            self.at, self.step = trial, step
+        if last:
+            return "converged"
+        if gain > _GOOD * expected and size > 0.99 * self.radius:
+            self.radius *= 2
+        elif gain < _POOR * expected:
+            self.radius = (0.5 if gain > 0 else 0.25) * min(size, self.radius)
+        if gain > 0:
+            return "improved"
+        return "stalled" if self.radius < _SMALLEST else "refused"
+
+    def _corrected(
+        self, z: FloatArray, problem: Subproblem, box: tuple[FloatArray, FloatArray], trial: Evaluation, step: Step
+    ) -> tuple[Evaluation, Step]:
+        """Return the second-order correction of a step if it costs less in the power flow, else the step."""
+        found = trial.rows - problem.slopes @ step.d
+        again = solve(replace(problem, rows=found), *box, step.sides())
+        if again is not None:
+            other = self._try(z + again.d)
+            if other.cost < trial.cost:
+                return other, again
+        return trial, step
+
+    def _try(self, z: FloatArray) -> Evaluation:
+        self.flows += 1
+        return self.model.evaluate(self.point, self.model.project(self.point, z))
+
+    def _subproblem(self, z: FloatArray, by: Expansion) -> Subproblem:
+        h = self.model.hessian(self.point, self.at, by, self.step.multipliers)
+        disc = self.model.disc(z)
+        h += disc.curvature(self.step.hard)
+        values, vectors = np.linalg.eigh(h)
+        floor = _LEAST_CURVATURE * float(np.abs(values).max(initial=0.0))
+        h = (vectors * np.maximum(values, floor or 1.0)) @ vectors.T
+        return Subproblem(
+            h, by.gradient, self.at.rows, by.slopes, self.model.problem.voltage_penalty, disc.slopes, disc.room
+        )
