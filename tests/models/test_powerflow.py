@@ -15,6 +15,7 @@ from feederlab.models.feeder import Feeder
 from feederlab.models.powerflow.base import engine
 
 TOLERANCE = 1e-8  # p.u.
+ENGINES = ["fixed-point", "power-grid-model", "pandapower"]
 hypothesis_nets = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
@@ -124,13 +125,13 @@ def test_taps_steps_and_slack_are_pandapowers(nets, data):
     plain.shunt.loc[feeder.capacitors.index, "step"] = steps
     plain.ext_grid["vm_pu"] = slack_vm
     reference(plain)
-    for name in ("power-grid-model", "pandapower"):
+    for name in ENGINES:
         solved = engine(feeder, name).solve(table_injection(feeder), taps=taps, steps=steps, slack_vm=slack_vm)
         vm = feeder.to_buses(solved.vm)
         assert np.nanmax(np.abs(vm - plain.res_bus.vm_pu.to_numpy())) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["power-grid-model", "pandapower"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_batch_equals_single(name):
     feeder = Feeder.from_pandapower(small_net())
     rng = np.random.default_rng(3)
@@ -146,7 +147,7 @@ def test_batch_equals_single(name):
     assert len(np.unique(batch.vm.round(9), axis=0)) == 6
 
 
-@pytest.mark.parametrize("name", ["power-grid-model", "pandapower"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_no_solution_is_nan(name):
     """A load beyond the maximum power transfer has no solution; its neighbours in a batch do."""
     feeder = Feeder.from_pandapower(small_net())

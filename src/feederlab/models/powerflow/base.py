@@ -95,12 +95,14 @@ class PowerFlow(ABC):
         taps: IntArray | None = None,
         steps: IntArray | None = None,
         slack_vm: float | None = None,
+        start: ComplexArray | None = None,
     ) -> Solution:
         """Solve one operating point.
 
         injection_mva : (nodes,) MVA.  taps : (tap changers,) positions.  steps : (capacitor banks,) closed steps.
-        slack_vm : slack voltage magnitude (p.u.).  Defaults are the feeder's own values.  A power flow without
-        solution gives NaN voltages, not an exception.
+        slack_vm : slack voltage magnitude (p.u.).  start : (nodes,) voltages near the answer, which may save time and
+        change nothing else.  Defaults are the feeder's own values.  A power flow without solution gives NaN voltages,
+        not an exception.
         """
 
     @abstractmethod
@@ -111,6 +113,7 @@ class PowerFlow(ABC):
         taps: IntArray | None = None,
         steps: IntArray | None = None,
         slack_vm: FloatArray | float | None = None,
+        start: ComplexArray | None = None,
     ) -> Solution:
         """Solve many operating points with one setting of taps and steps; (steps, nodes) in, (steps, nodes) out."""
 
@@ -118,20 +121,25 @@ class PowerFlow(ABC):
 def engine(feeder: Feeder, name: str = "auto") -> PowerFlow:
     """Return a power-flow engine.
 
-    ``"auto"`` is power-grid-model, or pandapower where voltage-controlled generators hold a node.
+    ``"auto"`` is ``"fixed-point"`` (which turns to power-grid-model where it does not converge), or ``"pandapower"``
+    where voltage-controlled generators hold a node.
     """
     from feederlab.errors import InputError, UnknownNameError
 
     if name == "auto":
-        name = "pandapower" if len(feeder.pv) else "power-grid-model"
+        name = "pandapower" if len(feeder.pv) else "fixed-point"
     if name == "pandapower":
         from feederlab.models.powerflow.pandapower import PandapowerFlow
 
         return PandapowerFlow(feeder)
-    if name == "power-grid-model":
-        if len(feeder.pv):
-            raise InputError("the feeder has voltage-controlled generators (table gen): use the engine 'pandapower'")
-        from feederlab.models.powerflow.pgm import GridModelFlow
+    if name not in ("fixed-point", "power-grid-model"):
+        raise UnknownNameError("power-flow engine", name, ["auto", "fixed-point", "power-grid-model", "pandapower"])
+    if len(feeder.pv):
+        raise InputError("the feeder has voltage-controlled generators (table gen): use the engine 'pandapower'")
+    if name == "fixed-point":
+        from feederlab.models.powerflow.fixed_point import FixedPointFlow
 
-        return GridModelFlow(feeder)
-    raise UnknownNameError("power-flow engine", name, ["auto", "power-grid-model", "pandapower"])
+        return FixedPointFlow(feeder)
+    from feederlab.models.powerflow.pgm import GridModelFlow
+
+    return GridModelFlow(feeder)

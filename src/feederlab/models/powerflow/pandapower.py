@@ -30,6 +30,7 @@ class PandapowerFlow(PowerFlow):
         taps: IntArray | None = None,
         steps: IntArray | None = None,
         slack_vm: float | None = None,
+        start: ComplexArray | None = None,
     ) -> Solution:
         import pandapower
 
@@ -61,6 +62,7 @@ class PandapowerFlow(PowerFlow):
         taps: IntArray | None = None,
         steps: IntArray | None = None,
         slack_vm: FloatArray | float | None = None,
+        start: ComplexArray | None = None,
     ) -> Solution:
         vm = np.broadcast_to(self.feeder.slack_vm if slack_vm is None else slack_vm, len(injection_mva))
         solved = [

@@ -1,4 +1,4 @@
-"""The default engine: power-grid-model (C++), fed with pandapower's own branch table."""
+"""Newton-Raphson: power-grid-model (C++), fed with pandapower's own branch table."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class GridModelFlow(PowerFlow):
         taps: IntArray | None = None,
         steps: IntArray | None = None,
         slack_vm: float | None = None,
+        start: ComplexArray | None = None,
     ) -> Solution:
         compiled = self._model(_key(taps), _key(steps))
         vm = self.feeder.slack_vm if slack_vm is None else slack_vm
@@ -54,6 +55,7 @@ class GridModelFlow(PowerFlow):
         taps: IntArray | None = None,
         steps: IntArray | None = None,
         slack_vm: FloatArray | float | None = None,
+        start: ComplexArray | None = None,
     ) -> Solution:
         compiled = self._model(_key(taps), _key(steps))
         vm = np.broadcast_to(self.feeder.slack_vm if slack_vm is None else slack_vm, len(injection_mva))
