@@ -106,6 +106,20 @@ class Comparison:
             raise ResultFileError(f"{len(fits)} runs of {controller!r} fit: give scenario, window or seed as well")
         return self.runs[fits[0]]
 
+    def summary(
+        self, by: Sequence[str] = ("controller", "scenario"), metrics: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Return mean, standard deviation and count of the metrics over windows and seeds (`significance.summary`)."""
+        from feederlab.significance import summary
+
+        return summary(self.metrics, by, metrics)
+
+    def significance(self, reference: str = "opf", metrics: Sequence[str] = (), **settings: Any) -> pd.DataFrame:
+        """Test every row against the reference over windows and seeds (`significance.significance`)."""
+        from feederlab.significance import METRICS, significance
+
+        return significance(self.metrics, reference, metrics or METRICS, windows=self.record["scenarios"], **settings)
+
     def save(self, folder: str | Path, *, overwrite: bool = False, also: Callable[[Path], None] | None = None) -> Path:
         """Write ``result.nc`` (metrics), ``run.json``, ``table.csv`` and ``runs/*.nc``; the folder appears whole.
 
