@@ -130,6 +130,41 @@ class ConeProgram:
             low[part], high[part] = (np.ravel(np.asarray(side, dtype=float), order="F") for side in limits[name])
         return low, high
 
+    def narrowed(
+        self, solution: ConeSolution, box: tuple[FloatArray, FloatArray], upper: float, *, passes: int = 3
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return a part of `box` that holds every feasible x in it whose objective is at most `upper`.
+
+        By the argument of `lower_bound`, an objective at most `upper` leaves a row of the linear cone with multiplier
+        ``z_i > 0`` no more slack than ``(upper - lower bound) / z_i``.  What that and the equations imply for each
+        variable, given the box of the others, is applied `passes` times (Ryoo and Sahinidis, Computers & Chemical
+        Engineering 19(5), 1995).
+        """
+        low, high = box[0].copy(), box[1].copy()
+        spare = upper - self.lower_bound(solution, box)
+        if not 0 <= spare < np.inf:
+            return low, high
+        linear = self.zero + self.nonneg
+        b, z = self._b.values[:linear], np.maximum(solution.z[:linear], 0.0)
+        room = np.full(linear, np.inf)
+        np.divide(spare, z, out=room, where=z > 0)
+        room[: self.zero] = 0.0
+        rows = sp.coo_array(self._a.matrix.tocsr()[:linear])
+        entry = rows.data != 0
+        row, column, a = rows.row[entry], rows.col[entry], rows.data[entry]
+        for _ in range(passes):
+            ends = a * low[column], a * high[column]
+            least, most = np.minimum(*ends), np.maximum(*ends)
+            size = np.bincount(row, np.maximum(np.abs(least), np.abs(most)), linear) + np.abs(b)
+            others_least = (np.bincount(row, least, linear) - 1e-14 * size)[row] - least
+            others_most = (np.bincount(row, most, linear) + 1e-14 * size)[row] - most
+            first, second = (b[row] - room[row] - others_most) / a, (b[row] - others_least) / a
+            margin = 1e-10 + 1e-10 * np.abs(high - low)
+            np.maximum.at(low, column, np.minimum(first, second) - margin[column])
+            np.minimum.at(high, column, np.maximum(first, second) + margin[column])
+        crossed = low > high  # by rounding, or because nothing is as cheap as `upper`
+        return np.where(crossed, box[0], low), np.where(crossed, box[1], high)
+
     def unpack(self, x: FloatArray) -> dict[str, FloatArray]:
         """Return variable name -> value of a stacked x."""
         return {

@@ -28,15 +28,17 @@ def cone_problem(
     *,
     curtail: bool,
     terms: set[str],
+    cuts: bool = False,
 ) -> Any:
     """Return the cvxpy problem.
 
     used : inverters that take part.  flow_scale : (m,) S_k (p.u.).  band2 : (2, m) squared band of the child nodes.
     v_ref : reference of v (squared p.u.).  terms : names of the quadratic terms of the objective.
+    cuts : whether it has `CUTS`, two rows per branch that bound its squared current from above (`tightening`).
 
     Variables: P, Q, l, v, slack (m,); q, and p with `curtail` (used inverters,).
     Parameters of the grid: r, x, z2, back, g, b, w0 (`grid_parameters`); of the step: load_p, load_q, q_max or p_max;
-    of the objective: c_P, c_l, c_v, c_p, c_slack, and one weight per quadratic term.
+    of the objective: c_P, c_l, c_v, c_p, c_slack, and one weight per quadratic term; of the cuts: `CUTS`.
     """
     import cvxpy as cp
 
@@ -78,6 +80,12 @@ def cone_problem(
             cost = cost + cp.Parameter(nonneg=True, name="control_effort", value=0.0) * cp.sum_squares(q)
     if "voltage_deviation" in terms:
         cost = cost + cp.Parameter(nonneg=True, name="voltage_deviation", value=0.0) * cp.sum_squares(v)
+    if cuts:
+        cut = {name: cp.Parameter(m, name=name, value=np.zeros(m)) for name in CUTS}
+        flows = cp.multiply(cut["cut_P"], p_flow) + cp.multiply(cut["cut_Q"], q_flow)
+        for side in ("low", "high"):
+            product = cp.multiply(cut[f"cut_l_{side}"], current) + cp.multiply(cut[f"cut_v_{side}"], to_parent @ v)
+            limits.append(product <= flows + cut[f"cut_{side}"])
     low, high = band2 - v_ref
     drop = cp.multiply(par["r"], p_flow) + cp.multiply(par["x"], q_flow)
     return cp.Problem(
@@ -95,6 +103,8 @@ def cone_problem(
     )
 
 
+CUTS = ("cut_P", "cut_Q", "cut_l_low", "cut_v_low", "cut_low", "cut_l_high", "cut_v_high", "cut_high")
+"""Coefficients of ``cut_l l + cut_v v_parent <= cut_P P + cut_Q Q + cut``, for both sides, (m,) each."""
 _GRID = ("r", "x", "z2", "back", "g", "b", "w0")
 _PER_BRANCH = (*_GRID, "load_p", "load_q", "c_P", "c_l", "c_v")
 

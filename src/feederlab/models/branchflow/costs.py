@@ -97,6 +97,14 @@ class Costs:
         scaled |= {name: weight / self.unit for name, weight in self.quadratic.items() if name in known}
         return scaled | {"c_slack": self.penalty / self.unit}
 
+    def in_units(self, bound: float) -> float:
+        """Return a lower bound of the cone program's objective in units of the objective."""
+        return bound * self.unit - self.tie_max + self.constant
+
+    def scaled(self, upper: float) -> float:
+        """Return what the cone program's objective cannot exceed in a state that costs at most `upper`."""
+        return (upper + self.tie_max - self.constant) / self.unit
+
     def value(self, x: Mapping[str, FloatArray]) -> float:
         """Return the cost of the variables `x`."""
         total = self.constant + self.penalty * x["slack"].sum() + sum(c @ x[name] for name, c in self.linear.items())

@@ -34,7 +34,7 @@ _SMALL = 0.05  # of the unit: an objective below this is solved again at its own
 _SETTINGS = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9, "max_iter": 100}
 # The states that the bound speaks of: squared magnitudes (p.u.), and flows up to this multiple of what is injected
 # below a branch, all room of the inverters included (plus a hundredth of its rating).
-_V_MIN, _V_MAX, _FLOW_MAX = 0.5, 2.0, 1.5
+V_MIN, V_MAX, FLOW_MAX = 0.5, 2.0, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,28 +106,32 @@ class Relaxation:
             raise InputError("the relaxation has no objective 'cost'; use losses or substation_import")
         self.feeder, self.objective, self.curtail = feeder, objective, curtail
         self.voltage_penalty = voltage_penalty
-        self._scale, self._below = rated_flow(feeder), radial(feeder).descendants()
-        self._rated_mw = float(self._scale[feeder.tree.up < 0].sum()) * feeder.base_mva
+        self.flow_scale, self.below = rated_flow(feeder), radial(feeder).descendants()
+        self._rated_mw = float(self.flow_scale[feeder.tree.up < 0].sum()) * feeder.base_mva
         self.loss_weight = self._default_loss_weight() if loss_weight is None else loss_weight
-        self._used = np.flatnonzero((feeder.inverters.node >= 0) & (feeder.inverters.s_mva > 0))
-        self._v_ref = objective.v0**2
-        self._band2 = np.asarray(band, dtype=float)[:, feeder.tree.child] ** 2
-        self._flow = lru_cache(maxsize=64)(self._read)
-        terms = {name for name in QUADRATIC if objective.weight(name) > 0}
+        self.used = np.flatnonzero((feeder.inverters.node >= 0) & (feeder.inverters.s_mva > 0))
+        self.v_ref = objective.v0**2
+        self.band2 = np.asarray(band, dtype=float)[:, feeder.tree.child] ** 2
+        self.flow_at = lru_cache(maxsize=64)(self._read)
+        self.program = self.compiled()
+
+    def compiled(self, *, cuts: bool = False) -> ConeProgram:
+        """Return a program of this relaxation, with room for cuts (`tightening`) if asked for."""
+        terms = {name for name in QUADRATIC if self.objective.weight(name) > 0}
         problem = cone_problem(
-            feeder, self._used, self._scale, self._band2, self._v_ref, curtail=curtail, terms=terms
+            self.feeder, self.used, self.flow_scale, self.band2, self.v_ref,
+            curtail=self.curtail, terms=terms, cuts=cuts,
         )  # fmt: skip
-        self._program = ConeProgram(problem, "CLARABEL", _SETTINGS)
+        return ConeProgram(problem, "CLARABEL", _SETTINGS)
 
     def solve(self, point: OperatingPoint) -> RelaxationSolution:
         """Return the cheapest setpoints and the bound of objective plus voltage penalty."""
-        step, weights = _Step(self, point), dict(self.objective.weights)
+        step, weights = Step(self, point), dict(self.objective.weights)
         exact = Costs.of(step.stage, weights, self.voltage_penalty)
         solved = step.run(exact)
-        size = abs(exact.value(solved.values))
-        if 0 < size < _SMALL * exact.unit:
-            exact = exact.in_units_of(max(size, _SMALL**2 * exact.unit))
-            solved = step.run(exact)
+        resized = step.costs(abs(exact.value(solved.values)))
+        if resized.unit < exact.unit:
+            exact, solved = resized, step.run(resized)
         bound = step.bound(exact, solved)
         if self.loss_weight == 0:
             return step.answer(exact, bound, solved)
@@ -140,7 +144,7 @@ class Relaxation:
 
         A positive bound proves that no setpoint keeps the band.
         """
-        step = _Step(self, point)
+        step = Step(self, point)
         excess = Costs.of(step.stage, {}, 1.0)
         solved = step.run(excess)
         return step.answer(excess, step.bound(excess, solved), solved)
@@ -156,24 +160,24 @@ class Relaxation:
         )
 
 
-class _Step:
+class Step:
     """One operating point: its numbers, and the way back from scaled variables."""
 
     def __init__(self, model: Relaxation, point: OperatingPoint) -> None:
         self.model, self.point = model, point
-        feeder, used, tree = model.feeder, model._used, model.feeder.tree
+        feeder, used, tree = model.feeder, model.used, model.feeder.tree
         keys = (None if a is None else tuple(int(i) for i in a) for a in (point.taps, point.steps))
-        self.flow = flow = model._flow(*keys)
+        self.flow = flow = model.flow_at(*keys)
         available = np.minimum(np.maximum(point.p_available_mw, 0.0), feeder.inverters.s_mva)
         self.p_max, self.p_fixed = available, available.copy()
         if model.curtail:
             self.p_fixed[used] = 0.0
         take = flow.consumption(point.injection_mva(feeder, self.p_fixed, np.zeros_like(available)))
-        at_child = take[tree.child] + model._v_ref * np.conj(flow.shunt[tree.child])
+        at_child = take[tree.child] + model.v_ref * np.conj(flow.shunt[tree.child])
         self.v_slack = point.slack_vm**2
-        self.numbers = grid_parameters(flow, model._scale) | {
-            "w0": np.where(tree.up >= 0, model._v_ref, self.v_slack) / flow.ratio2,
-            "load_p": at_child.real / model._scale, "load_q": at_child.imag / model._scale,
+        self.numbers = grid_parameters(flow, model.flow_scale) | {
+            "w0": np.where(tree.up >= 0, model.v_ref, self.v_slack) / flow.ratio2,
+            "load_p": at_child.real / model.flow_scale, "load_q": at_child.imag / model.flow_scale,
         }  # fmt: skip
         share = available[used] / feeder.inverters.s_mva[used]
         if len(used) and model.curtail:
@@ -181,39 +185,46 @@ class _Step:
         elif len(used):
             self.numbers["q_max"] = np.sqrt(np.maximum(1.0 - share**2, 0.0))
         idle = flow.consumption(point.injection_mva(feeder, available, np.zeros_like(available)))
-        self.flow_guess = model._below @ (idle + model._v_ref * np.conj(flow.shunt))
-        self.flow_max = _FLOW_MAX * (np.abs(self.flow_guess) + self._room(available)) / model._scale + 0.01
-        self.current_max = self.flow_max**2 * flow.ratio2 / _V_MIN
+        self.flow_guess = model.below @ (idle + model.v_ref * np.conj(flow.shunt))
+        self.flow_max = FLOW_MAX * (np.abs(self.flow_guess) + self._room(available)) / model.flow_scale + 0.01
+        self.current_max = self.flow_max**2 * flow.ratio2 / V_MIN
         self.stage = Stage(
-            flow, used, model._scale, model._v_ref, self.v_slack, point.p_available_mw, self.p_fixed,
+            flow, used, model.flow_scale, model.v_ref, self.v_slack, point.p_available_mw, self.p_fixed,
             float(take[tree.root].real), self.flow_guess, self.current_max, model.curtail,
         )  # fmt: skip
 
     def _room(self, available: FloatArray) -> FloatArray:
         """Return, (m,), how far the inverters below each branch can move its flow (p.u.)."""
-        inverters, used = self.model.feeder.inverters, self.model._used
+        inverters, used = self.model.feeder.inverters, self.model.used
         reach = inverters.s_mva + available if self.model.curtail else np.sqrt(inverters.s_mva**2 - available**2)
         at_node = np.zeros(self.model.feeder.n_nodes)
         np.add.at(at_node, inverters.node[used], reach[used] / self.model.feeder.base_mva)
-        return np.asarray(self.model._below @ at_node)
+        return np.asarray(self.model.below @ at_node)
+
+    def costs(self, size: float) -> Costs:
+        """Return the coefficients of the objective, in a unit that fits an optimum of `size`."""
+        costs = Costs.of(self.stage, dict(self.model.objective.weights), self.model.voltage_penalty)
+        if 0 < size < _SMALL * costs.unit:
+            return costs.in_units_of(max(size, _SMALL**2 * costs.unit))
+        return costs
 
     def run(self, costs: Costs) -> ConeSolution:
-        return self.model._program.solve(**self.numbers, **costs.parameters(self.model._program.parameters))
+        return self.model.program.solve(**self.numbers, **costs.parameters(self.model.program.parameters))
 
     def bound(self, costs: Costs, solved: ConeSolution) -> float:
         """Return the certified bound in the units of the objective."""
-        program, flow, v_ref = self.model._program, self.flow_max, self.model._v_ref
+        program, flow, v_ref = self.model.program, self.flow_max, self.model.v_ref
         limits = {
-            "P": (-flow, flow), "Q": (-flow, flow), "l": (0.0, self.current_max), "v": (_V_MIN - v_ref, _V_MAX - v_ref),
-            "slack": (0.0, _V_MAX), "q": (-1.0, 1.0), "p": (0.0, 1.0),
+            "P": (-flow, flow), "Q": (-flow, flow), "l": (0.0, self.current_max), "v": (V_MIN - v_ref, V_MAX - v_ref),
+            "slack": (0.0, V_MAX), "q": (-1.0, 1.0), "p": (0.0, 1.0),
         }  # fmt: skip
-        return program.lower_bound(solved, program.box(limits)) * costs.unit - costs.tie_max + costs.constant
+        return costs.in_units(program.lower_bound(solved, program.box(limits)))
 
     def answer(
         self, costs: Costs, bound: float, chosen: ConeSolution, also: ConeSolution | None = None
     ) -> RelaxationSolution:
         """Return `chosen` in physical units; `also` was solved on the way."""
-        feeder, used, tree = self.model.feeder, self.model._used, self.model.feeder.tree
+        feeder, used, tree = self.model.feeder, self.model.used, self.model.feeder.tree
         x = chosen.values
         q, p = np.zeros(len(feeder.inverters)), self.p_fixed.copy()
         if len(used):
@@ -222,8 +233,8 @@ class _Step:
                 p[used] = x["p"] * feeder.inverters.s_mva[used]
         p, q = within_limits(feeder.inverters.s_mva, self.p_max, p, q)
         v = np.empty(feeder.n_nodes)
-        v[tree.root], v[tree.child] = self.v_slack, x["v"] + self.model._v_ref
-        low, high = self.model._band2
+        v[tree.root], v[tree.child] = self.v_slack, x["v"] + self.model.v_ref
+        low, high = self.model.band2
         outside = np.maximum(v[tree.child] - high, 0.0) + np.maximum(low - v[tree.child], 0.0)
         usable = chosen.usable and bool(np.isfinite(q).all() and np.isfinite(p).all())
         return RelaxationSolution(
@@ -234,7 +245,7 @@ class _Step:
         )  # fmt: skip
 
     def _cone_gap(self, x: Mapping[str, FloatArray], v: FloatArray) -> float:
-        flow, scale, tree = self.flow, self.model._scale, self.model.feeder.tree
+        flow, scale, tree = self.flow, self.model.flow_scale, self.model.feeder.tree
         w = v[tree.parent] / flow.ratio2
         with np.errstate(divide="ignore", invalid="ignore"):
             true = (x["P"] ** 2 + x["Q"] ** 2) / w
