@@ -111,7 +111,7 @@ class _Prepared(Prepared):
 
     def meets(self, cost: float, bound: float) -> bool:
         """Whether `cost` is the bound, up to the tolerance."""
-        floor = 1e-3 * self.model.unit_cost
+        floor = 1e-3 * self.model.problem.unit_cost
         return bool(cost <= bound + self.controller.tol * max(abs(bound), floor))
 
 

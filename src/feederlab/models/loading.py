@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 
 from feederlab.errors import InputError
 from feederlab.models.arrays import FloatArray, IntArray
@@ -52,6 +53,17 @@ class CurrentLimits:
                 f"{feeder.name!r} has one (line.max_i_ka, trafo.sn_mva); set them, or leave max_loading_percent at 0"
             )
         return cls(f, t, np.concatenate([at_f[f], at_t[t]]), (max_loading_percent / 100) ** 2)
+
+    def matrix(self, feeder: Feeder, taps: IntArray | None = None) -> sp.csr_matrix:
+        """Return the (ends, nodes) matrix from complex node voltages (p.u.) to the ends' currents over their limits."""
+        yff, yft, ytf, ytt = feeder.two_port(taps).admittances()
+        f, t, rows = self.from_rows, self.to_rows, np.arange(len(self.i_max))
+        by_from = np.concatenate([yff[f], ytf[t]]) / self.i_max
+        by_to = np.concatenate([yft[f], ytt[t]]) / self.i_max
+        branch, ends = np.concatenate([f, t]), feeder.branches
+        columns = np.concatenate([ends.from_node[branch], ends.to_node[branch]])
+        entries = np.concatenate([by_from, by_to])
+        return sp.csr_matrix((entries, (np.tile(rows, 2), columns)), shape=(len(rows), feeder.n_nodes))
 
     def overload(self, solved: Solution) -> float:
         """Return the sum over the limited ends of what their squared loading lies above the limit."""

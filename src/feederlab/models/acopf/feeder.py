@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse.linalg import spsolve
 
-from feederlab.errors import InputError
 from feederlab.models.acopf.feeder_model import FeederModel
 from feederlab.models.acopf.grid import pair_values
 from feederlab.models.acopf.ipopt import Ipopt, IpoptResult, Iterate
@@ -18,8 +17,8 @@ from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
 from feederlab.models.feeder import Feeder
 from feederlab.models.objective import Objective
 from feederlab.models.operating_point import OperatingPoint
-from feederlab.models.powerflow.base import PowerFlow, Solution, engine
-from feederlab.models.scoring import objective_value, voltage_excess
+from feederlab.models.powerflow.base import Solution
+from feederlab.models.setpoints import SetpointProblem
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +27,7 @@ class OpfSolution:
 
     q_mvar, p_mw : (inverters,) setpoints.  u : (nodes,) complex voltage (p.u.).
     objective : value of the objective at `u`, voltage penalty not included.
-    excess : sum over all nodes but the slack of what |u|^2 lies outside the squared band (p.u.).
-    cost : objective plus voltage penalty times excess.
+    excess, overload, cost : penalties and total (`setpoints.Price`).
     status, solved, iterations, time_s : Ipopt's own report.  end : its last iterate, to start the next step from.
     """
 
@@ -38,6 +36,7 @@ class OpfSolution:
     u: ComplexArray
     objective: float
     excess: float
+    overload: float
     cost: float
     status: str
     solved: bool
@@ -58,11 +57,13 @@ class Start:
 class AcOpf:
     """The optimal power flow of one feeder and objective, compiled once per setting of taps and capacitor steps.
 
-    Minimise ``objective + voltage_penalty * excess`` over the inverters' reactive and, with `curtail`, active power::
+    Minimise ``objective + voltage_penalty * (excess + overload)`` over the inverters' reactive and, with `curtail`,
+    active power::
 
         |q| <= sqrt(s^2 - p^2),  p = min(available, s)            without curtailment
         p^2 + q^2 <= s^2,  0 <= p <= min(available, s)            with curtailment
         v_low^2 - t <= |u|^2 <= v_high^2 + t,  t >= 0             at every node but the slack
+        |i|^2 / i_max^2 <= limit^2 + o,  o >= 0                   at both ends of lines and transformers, if limited
 
     and the exact power-flow equations in the variables of `grid`, in per unit of the feeder's rated power.
 
@@ -75,16 +76,18 @@ class AcOpf:
     objective
         Any terms but ``cost``.
     voltage_penalty
-        Price of the excess, objective units per p.u. of squared magnitude.
+        Price of the excess, objective units per p.u. of squared magnitude, and of the overload.
     curtail
         Whether active power may be lowered.
+    max_loading_percent
+        Soft limit of every line and transformer (% of its current limit); 0: none.
     ipopt
         Solver options.
 
     Raises
     ------
     InputError
-        Voltage-controlled generators, or the objective ``cost``.
+        Voltage-controlled generators, the objective ``cost``, or a loading limit where no branch has one.
     """
 
     def __init__(
@@ -95,28 +98,16 @@ class AcOpf:
         voltage_penalty: float,
         *,
         curtail: bool = False,
+        max_loading_percent: float = 0.0,
         ipopt: Ipopt | None = None,
     ) -> None:
-        if objective.weight("cost") > 0:
-            raise InputError("a feeder has no objective 'cost'; use losses or substation_import")
-        if len(feeder.pv):
-            raise InputError(
-                "the feeder has voltage-controlled generators (table gen), whose dispatch this method does not decide; "
-                "make them static generators (sgen, controllable)"
-            )
-        self.feeder, self.objective, self.voltage_penalty, self.curtail = feeder, objective, voltage_penalty, curtail
-        self.flow: PowerFlow = engine(feeder)
-        self.ipopt = ipopt or Ipopt()
-        self._model = FeederModel.of(feeder, band, objective, voltage_penalty, curtail)
-        self._compiled = lru_cache(maxsize=64)(self._compile)
-
-    @property
-    def unit_cost(self) -> float:
-        """What the objective is worth where its power terms are the rated power and all others one."""
-        power = {"losses", "substation_import", "curtailment"}
-        return sum(
-            weight * (self._model.scale_mva if name in power else 1.0) for name, weight in self.objective.weights
+        self.problem = SetpointProblem(
+            feeder, band, objective, voltage_penalty, curtail=curtail, max_loading_percent=max_loading_percent
         )
+        self.feeder, self.curtail = feeder, curtail
+        self.ipopt = ipopt or Ipopt()
+        self._model = FeederModel.of(self.problem)
+        self._compiled = lru_cache(maxsize=64)(self._compile)
 
     def solve(
         self, point: OperatingPoint, start: Start | Iterate | None = None, ipopt: Ipopt | None = None
@@ -125,55 +116,29 @@ class AcOpf:
         return self._run(self._program(point), point, start, ipopt or self.ipopt)
 
     def least_violation(self, point: OperatingPoint, starts: Sequence[Start | Iterate | None]) -> OpfSolution:
-        """Return the setpoints of least voltage excess, the best of several starts."""
+        """Return the setpoints of least voltage excess and overload, the best of several starts."""
         program = _excess_only(self._program(point))
         found = [self._run(program, point, start, self.ipopt) for start in starts]
-        return min(found, key=lambda solution: (not solution.solved, solution.excess))
+        return min(found, key=lambda solution: (not solution.solved, solution.excess + solution.overload))
 
     def start(self, point: OperatingPoint, q_mvar: FloatArray, p_mw: FloatArray | None = None) -> Start:
         """Return a start at setpoints, made feasible, and the voltages of a power flow at them.
 
         Where no power flow solves, the voltages are those of the unloaded feeder.
         """
-        q, p = self.feasible(point, q_mvar, p_mw)
-        u = self._flow(point, p, q).u
+        q, p = self.problem.feasible(point, q_mvar, p_mw)
+        u = self.problem.solve(point, q, p).u
         return Start(p, q, u if np.isfinite(u.real).all() else self._unloaded(point))
 
     def feasible(
         self, point: OperatingPoint, q_mvar: FloatArray, p_mw: FloatArray | None = None
     ) -> tuple[FloatArray, FloatArray]:
-        """Return (q, p) made feasible for the devices; p is what is available unless it is given and may be lowered."""
-        p, s = self._available(point), self.feeder.inverters.s_mva
-        if self.curtail and p_mw is not None:
-            p = np.minimum(np.maximum(p_mw, 0.0), p)
-        room = np.sqrt(np.maximum(s**2 - p**2, 0.0))
-        return np.minimum(np.maximum(q_mvar, -room), room), p
+        """Return `SetpointProblem.feasible`."""
+        return self.problem.feasible(point, q_mvar, p_mw)
 
     def verify(self, point: OperatingPoint, q_mvar: FloatArray, p_mw: FloatArray) -> tuple[float, Solution]:
-        """Return objective plus penalty of setpoints in an AC power flow (inf if it has no solution), and the flow."""
-        solved = self._flow(point, p_mw, q_mvar)
-        return (self._score(point, solved, p_mw, q_mvar)[2] if solved.converged else np.inf), solved
-
-    def _flow(self, point: OperatingPoint, p_mw: FloatArray, q_mvar: FloatArray) -> Solution:
-        injection = point.injection_mva(self.feeder, p_mw, q_mvar)
-        return self.flow.solve(injection, taps=point.taps, steps=point.steps, slack_vm=point.slack_vm)
-
-    def _score(
-        self, point: OperatingPoint, solved: Solution, p_mw: FloatArray, q_mvar: FloatArray
-    ) -> tuple[float, float, float]:
-        feeder = self.feeder
-        own = (
-            point.injection_mva(feeder, p_mw, q_mvar)[feeder.slack] + feeder.node_fixed[feeder.slack] * feeder.base_mva
-        )
-        value = objective_value(
-            self.objective, solved, slack_load_mw=-own.real,
-            p_available_mw=point.p_available_mw, p_mw=p_mw, q_mvar=q_mvar,
-        )  # fmt: skip
-        excess = float(voltage_excess(solved.u, self._model.band, feeder.slack))
-        return float(value), excess, float(value) + self.voltage_penalty * excess
-
-    def _available(self, point: OperatingPoint) -> FloatArray:
-        return np.asarray(np.clip(point.p_available_mw, 0.0, self.feeder.inverters.s_mva))
+        """Return `SetpointProblem.verify`."""
+        return self.problem.verify(point, q_mvar, p_mw)
 
     def _unloaded(self, point: OperatingPoint) -> ComplexArray:
         feeder, others = self.feeder, self._model.others
@@ -189,34 +154,39 @@ class AcOpf:
     ) -> OpfSolution:
         if not isinstance(start, Iterate):
             begin = start or self.start(point, np.zeros(len(self.feeder.inverters)))
-            return self._solution(program, point, ipopt.solve(program, self._position(program, begin)))
+            return self._solution(program, point, ipopt.solve(program, self._position(program, point, begin)))
         return self._solution(program, point, ipopt.solve(program, start))
 
     def _solution(self, program: QuadraticProgram, point: OperatingPoint, report: IpoptResult) -> OpfSolution:
         x, at = report.end.x, program.variables
-        q, p = np.zeros(len(self.feeder.inverters)), self._available(point)
-        q[self._model.used] = x[at["q"]] * self._model.scale_mva
+        q, p = np.zeros(len(self.feeder.inverters)), self.problem.available(point)
+        q[self.problem.used] = x[at["q"]] * self._model.scale_mva
         if self.curtail:
-            p[self._model.used] = x[at["p"]] * self._model.scale_mva
+            p[self.problem.used] = x[at["p"]] * self._model.scale_mva
         u = x[at["e"]] + 1j * x[at["f"]]
         solved = Solution(self.feeder, u, self.feeder.two_port(point.taps), self.feeder.shunt(point.steps))
-        value, excess, cost = self._score(point, solved, p, q)
+        price = self.problem.price(point, solved, q, p)
         return OpfSolution(
-            q_mvar=q, p_mw=p, u=u, objective=value, excess=excess, cost=cost, status=report.status,
+            q_mvar=q, p_mw=p, u=u, objective=price.objective, excess=price.excess, overload=price.overload,
+            cost=price.cost, status=report.status,
             solved=report.solved, iterations=report.iterations, time_s=report.time_s, end=report.end,
         )  # fmt: skip
 
-    def _position(self, program: QuadraticProgram, start: Start) -> FloatArray:
+    def _position(self, program: QuadraticProgram, point: OperatingPoint, start: Start) -> FloatArray:
         """Return the (n,) variables of a start."""
         x, at, scale = np.zeros(program.shape[1]), program.variables, self._model.scale_mva
         product, v = pair_values(self._model.ends, start.u), np.abs(start.u) ** 2
         x[at["e"]], x[at["f"]], x[at["u"]] = start.u.real, start.u.imag, v
         x[at["c"]], x[at["s"]] = product.real, product.imag
-        x[at["q"]] = start.q_mvar[self._model.used] / scale
+        x[at["q"]] = start.q_mvar[self.problem.used] / scale
         if self.curtail:
-            x[at["p"]] = start.p_mw[self._model.used] / scale
-        low, high = self._model.band[:, self._model.others] ** 2
+            x[at["p"]] = start.p_mw[self.problem.used] / scale
+        low, high = self.problem.band[:, self._model.others] ** 2
         x[at["t"]] = np.maximum(0.0, np.maximum(v[self._model.others] - high, low - v[self._model.others]))
+        if self.problem.limits is not None:
+            current = self.problem.limits.matrix(self.feeder, point.taps) @ start.u
+            x[at["i_re"]], x[at["i_im"]] = current.real, current.imag
+            x[at["o"]] = np.maximum(0.0, np.abs(current) ** 2 - self.problem.limits.limit)
         # The slack's power closes its balance, whatever the voltages.
         missing = program.body(x) - program.row_low
         x[at["p_slack"]] = missing[program.rows["p_balance"]][self.feeder.slack]
@@ -232,13 +202,13 @@ class AcOpf:
         feeder, at, rows, scale = self.feeder, program.variables, program.rows, self._model.scale_mva
         low, high = program.low.copy(), program.high.copy()
         row_low, row_high = program.row_low.copy(), program.row_high.copy()
-        p_max, s = self._available(point), feeder.inverters.s_mva
+        p_max, s = self.problem.available(point), feeder.inverters.s_mva
         if self.curtail:
-            high[at["p"]] = p_max[self._model.used] / scale
+            high[at["p"]] = p_max[self.problem.used] / scale
             injected, room = np.zeros_like(s), s
         else:
             injected, room = p_max, np.sqrt(np.maximum(s**2 - p_max**2, 0.0))
-        low[at["q"]], high[at["q"]] = -room[self._model.used] / scale, room[self._model.used] / scale
+        low[at["q"]], high[at["q"]] = -room[self.problem.used] / scale, room[self.problem.used] / scale
         given = point.injection_mva(feeder, injected, np.zeros_like(s)) + feeder.node_fixed * feeder.base_mva
         row_low[rows["p_balance"]] = row_high[rows["p_balance"]] = given.real / scale
         row_low[rows["q_balance"]] = row_high[rows["q_balance"]] = given.imag / scale
@@ -250,7 +220,7 @@ class AcOpf:
 
 def _excess_only(program: QuadraticProgram) -> QuadraticProgram:
     c = np.zeros_like(program.c)
-    c[program.variables["t"]] = 1.0
+    c[program.variables["t"]] = c[program.variables["o"]] = 1.0
     return replace(program, constant=0.0, c=c, hessian=program.hessian * 0.0)
 
 

@@ -213,16 +213,9 @@ class ReducedModel:
         feeder, limits = self.problem.feeder, self.problem.limits
         tap, step = (None if a is None else np.array(a, dtype=np.int64) for a in (taps, steps))
         grid = ReducedGrid.of(feeder, tap, step)
-        shape = (0, feeder.n_nodes)
-        currents = sp.csr_matrix(shape, dtype=np.complex128)
+        currents = sp.csr_matrix((0, feeder.n_nodes), dtype=np.complex128)
         if limits is not None:
-            yff, yft, ytf, ytt = feeder.two_port(tap).admittances()
-            f, t, rows = limits.from_rows, limits.to_rows, np.arange(len(limits.i_max))
-            first, second = np.concatenate([yff[f], ytf[t]]), np.concatenate([yft[f], ytt[t]])
-            ends = np.concatenate([f, t])
-            values = np.concatenate([first / limits.i_max, second / limits.i_max])
-            columns = np.concatenate([feeder.branches.from_node[ends], feeder.branches.to_node[ends]])
-            currents = sp.csr_matrix((values, (np.tile(rows, 2), columns)), shape=(len(rows), feeder.n_nodes))
+            currents = limits.matrix(feeder, tap)
         at_slack = np.conj(grid.y[[feeder.slack]].toarray()[0])
         return _Setting(grid, currents, at_slack)
 
