@@ -24,6 +24,7 @@ class Study:
     start, days, step : window and step length; None: first day of the data, 1 day, the scenario's step.
     band : lowest and highest voltage (p.u.).  objective : ``name`` or ``name=weight+...``.
     mismatch, vm_noise, dropout, delay : see `RunOptions`.  profile_noise : see `ProfileNoise`.
+    chunk : length of the parts that the window is computed in (`feederlab.compare.compare`).
     """
 
     scenario: str
@@ -41,6 +42,7 @@ class Study:
     delay: int = 0
     seed: int = 0
     record: str = "all"
+    chunk: str = ""
 
     def load(self) -> Scenario:
         """Return the scenario."""
@@ -67,8 +69,10 @@ class Study:
         self,
         *,
         jobs: int = 1,
+        backend: str = "loky",
         out: str | Path | None = None,
         overwrite: bool = False,
+        resume: bool = False,
         also: Callable[[Comparison, Path], None] | None = None,
         progress: Progress | None = None,
     ) -> Comparison:
@@ -82,8 +86,8 @@ class Study:
             create(spec)  # a wrong name is reported before a large scenario is read
         options = self.options()
         return compare(
-            self.load(), self.controllers, options, jobs=jobs, out=out, overwrite=overwrite, also=also,
-            progress=progress, request=asdict(self),
+            self.load(), self.controllers, options, chunk=self.chunk, jobs=jobs, backend=backend, out=out,
+            overwrite=overwrite, resume=resume, also=also, progress=progress, request=asdict(self),
         )  # fmt: skip
 
     def absolute(self) -> Study:

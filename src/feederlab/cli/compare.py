@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feederlab.cli.console import Json, console, print_json, progress, warn
+from feederlab.cli.console import Json, console, fail, print_json, progress, warn
 from feederlab.errors import InputError
 
 if TYPE_CHECKING:
     from feederlab.comparison import Comparison
 
-_WITH_REPLAY = ("replay", "jobs", "out", "overwrite", "as_json")
+_WITH_REPLAY = ("replay", "jobs", "backend", "out", "overwrite", "resume", "as_json")
 """The parameters of `compare` that leave a recorded comparison as it is."""
 
 
@@ -36,9 +36,12 @@ def compare(
     dropout: Annotated[float, typer.Option(help="Probability that a reading is lost in a step.")] = 0.0,
     delay: Annotated[int, typer.Option(help="Steps by which measurements lag.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    chunk: Annotated[str, typer.Option(help="Compute the window in parts of this length, e.g. 7D.")] = "",
     jobs: Annotated[int, typer.Option(help="Processes; -1: all cores.")] = 1,
+    backend: Annotated[str, typer.Option(help="loky (processes of this machine) or ray (a cluster).")] = "loky",
     out: Annotated[Path | None, typer.Option(help="Folder for table.csv, result.nc, run.json, voltages.png.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another comparison in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     replay: Annotated[Path | None, typer.Option(help="Repeat the comparison of this run.json.")] = None,
     record: Annotated[str, typer.Option(help="all, float32 or metrics: how much of each run is kept.")] = "all",
     as_json: Json = False,
@@ -58,15 +61,18 @@ def compare(
         study = Study(
             scenario=scenario, controllers=tuple(controller or ()), profiles=profiles, start=start, days=days,
             step=step, band=_band(band), objective=objective, mismatch=mismatch, vm_noise=noise,
-            profile_noise=profile_noise, dropout=dropout, delay=delay, seed=seed, record=record,
+            profile_noise=profile_noise, dropout=dropout, delay=delay, seed=seed, record=record, chunk=chunk,
         ).absolute()  # fmt: skip
     with progress() as tell:
-        comparison = study.run(jobs=jobs, out=out, overwrite=overwrite, also=_picture, progress=tell)
+        comparison = study.run(
+            jobs=jobs, backend=backend, out=out, overwrite=overwrite, resume=resume, also=_picture, progress=tell
+        )
     if before is not None:
         _say_what_changed(before, comparison.record)
     rows = comparison.table()
     if as_json:
         print_json({"rows": rows.to_dict(orient="records"), "record": dict(comparison.record)})
+        _stop_if_failed(comparison)
         return
     from feederlab.report.table import comparison_table
 
@@ -77,6 +83,15 @@ def compare(
     screen.print(comparison_table(rows, title=title, objective=study.objective, remarks=remarks))
     if out is not None:
         screen.print(f"written to {out}: table.csv, result.nc, run.json, voltages.png, runs/", highlight=False)
+    _stop_if_failed(comparison)
+
+
+def _stop_if_failed(comparison: Comparison) -> None:
+    """Exit with 1 if a cell broke; the others are shown and saved by then."""
+    for cell, reason in comparison.failed.items():
+        fail(f"{cell.controller}, {cell.scenario}, {cell.window}, seed {cell.seed}: {reason}")
+    if comparison.failed:
+        raise typer.Exit(1)
 
 
 def _band(text: str | None) -> tuple[float, float] | None:
