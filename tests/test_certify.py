@@ -76,7 +76,8 @@ def test_progress_and_shape(scenario, task):
 
 def test_a_step_without_solution_counts_as_out_of_band():
     found = Certificate(
-        cost=np.array([1.0, np.nan]), bound=np.array([0.9, 0.9]), excess=np.array([0.0, np.nan]),
+        cost=np.array([1.0, np.nan]), bound=np.array([0.9, 0.9]), bound_plain=np.array([0.8, 0.9]),
+        excess=np.array([0.0, np.nan]),
         least_excess=np.zeros(2), out_of_band=np.array([False, True]),
     )  # fmt: skip
     assert found.infeasible_steps == 1

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 GAP_FLOOR = 1e-8
 """Mean bound per step (objective units; 10 mW of losses) below which no percentage is taken: solvers stop at about
 1e-8, so a smaller bound is rounding, or 0, and any percentage of it is arbitrary."""
+CERTIFIED_PERCENT = 0.1
+"""A step counts as certified tightly from this gap down (%)."""
 
 
 def percent_above_bound(cost: FloatArray, bound: FloatArray) -> float:
@@ -29,11 +31,26 @@ def percent_above_bound(cost: FloatArray, bound: FloatArray) -> float:
     return float(100 * (cost[both].sum() - total) / abs(total))
 
 
+def steps_above_bound(cost: FloatArray, bound: FloatArray) -> FloatArray:
+    """Return, (T,), 100 (cost - bound) / |bound| of each step, with the rule of `percent_above_bound` for each.
+
+    Below `GAP_FLOOR` a step is 0 % above its bound if it costs no more than that floor above it, else NaN.
+    """
+    percent = np.full(len(cost), np.nan)
+    both = np.isfinite(cost) & np.isfinite(bound)
+    cost, bound = np.where(both, cost, 0.0), np.where(both, bound, 0.0)
+    some = both & (np.abs(bound) >= GAP_FLOOR)
+    percent[some] = 100 * (cost[some] - bound[some]) / np.abs(bound[some])
+    percent[both & ~some & (cost - bound <= GAP_FLOOR)] = 0.0
+    return percent
+
+
 @dataclass(frozen=True, eq=False)
 class Certificate:
     """What one run's steps cost, and what they must have cost; (T,) arrays.
 
     cost : objective plus voltage penalty (nan: power flow without solution).  bound : its lower bound.
+    bound_plain : what the relaxation gives without tightening.
     excess, least_excess : voltage excess, and its proven lower bound (p.u. of squared magnitude).
     out_of_band : whether some bus is counted out of band, by the tolerance of `metrics.per_step`.
     Without bounds, `bound` and `least_excess` are nan.
@@ -41,6 +58,7 @@ class Certificate:
 
     cost: FloatArray
     bound: FloatArray
+    bound_plain: FloatArray
     excess: FloatArray
     least_excess: FloatArray
     out_of_band: BoolArray
@@ -54,6 +72,7 @@ class Certificate:
 
         return cls(
             cost=_floats(run["realised"]) + _floats(run["penalty"]), bound=bounded("bound"),
+            bound_plain=bounded("bound_plain" if bounds is not None and "bound_plain" in bounds else "bound"),
             excess=_floats(run["voltage_excess"]), least_excess=bounded("least_excess"),
             out_of_band=_floats(run["out_share"]) > 0,
         )  # fmt: skip
@@ -67,6 +86,24 @@ class Certificate:
     def gap_percent(self) -> float:
         """The gap over the window in percent of the bound (`percent_above_bound`)."""
         return percent_above_bound(self.cost, self.bound)
+
+    @property
+    def step_percent(self) -> FloatArray:
+        """(T,) the gap of each step in percent of its bound (`steps_above_bound`)."""
+        return steps_above_bound(self.cost, self.bound)
+
+    @property
+    def plain_percent(self) -> FloatArray:
+        """(T,) the same against the bound without tightening."""
+        return steps_above_bound(self.cost, self.bound_plain)
+
+    def regret(self, step_h: float) -> tuple[FloatArray, FloatArray]:
+        """Return, (T,) each, `gap` and its sum over time (objective units times hours); step_h : length of a step (h).
+
+        Steps without cost or bound add nothing to the sum.
+        """
+        gap = self.gap
+        return gap, np.cumsum(np.where(np.isfinite(gap), gap, 0.0)) * step_h
 
     @property
     def proven(self) -> BoolArray:

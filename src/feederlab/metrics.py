@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from feederlab.certificate import Certificate, percent_above_bound
+from feederlab.certificate import CERTIFIED_PERCENT, Certificate, percent_above_bound
 from feederlab.models.arrays import BoolArray, FloatArray
 
 if TYPE_CHECKING:
@@ -127,6 +127,15 @@ def _percentile(values: FloatArray, q: float) -> float:
     return float(np.percentile(values, q)) if len(values) else np.nan
 
 
+def _known(values: FloatArray) -> FloatArray:
+    return values[np.isfinite(values)]
+
+
+def _share_within(percent: FloatArray) -> float:
+    """Return the share (%) of all steps certified within `CERTIFIED_PERCENT`; NaN where no step has a bound."""
+    return 100 * _mean(percent <= CERTIFIED_PERCENT) if np.isfinite(percent).any() else np.nan
+
+
 def _any_loading(run: Run) -> FloatArray:
     return np.fmax(run("line_loading_percent"), run("transformer_loading_percent"))
 
@@ -164,6 +173,13 @@ METRICS: tuple[Metric, ...] = (
            lambda run: percent_above_bound(run("realised"), run.certificate.bound)),
     Metric("gap_penalised_pct", "gap with penalty", "%", "low", "certified gap with the voltage penalty on both sides",
            _OWN, lambda run: run.certificate.gap_percent),
+    Metric("gap_p95_pct", "gap p95", "%", "low", "95th percentile over the steps of the certified gap of a step, "
+           "penalty included, in percent of its bound", _OWN,
+           lambda run: _percentile(_known(run.certificate.step_percent), 95)),
+    Metric("certified_01_pct", "within 0.1 %", "%", "high", "share of steps that are certified to lie at most 0.1 % "
+           "above the optimum, penalty included", _OWN, lambda run: _share_within(run.certificate.step_percent)),
+    Metric("gap_plain_pct", "plain gap", "%", "", "what `gap_pct` would be without tightening the relaxation",
+           _OWN, lambda run: percent_above_bound(run("realised"), run.certificate.bound_plain)),
     Metric("max_loading_pct", "max loading", "%", "low", "highest loading of any line or transformer", _OWN,
            lambda run: _max(_any_loading(run))),
     Metric("decide_ms_p50", "decide p50", "ms", "low", "median wall time of a step's decision", _OWN,
@@ -217,6 +233,14 @@ METRICS: tuple[Metric, ...] = (
            lambda run: float((run("converged") == 0).sum())),
     Metric("certified_pct", "certified", "%", "", "share of steps that have a certified bound", _OWN,
            lambda run: 100 * _mean(np.isfinite(run.certificate.bound))),
+    Metric("gap_mean_pct", "mean gap of a step", "%", "low", "mean over the steps of the certified gap of a step, "
+           "penalty included, in percent of its bound", _OWN, lambda run: _mean(run.certificate.step_percent)),
+    Metric("gap_max_pct", "largest gap of a step", "%", "low", "the largest of them", _OWN,
+           lambda run: _max(run.certificate.step_percent)),
+    Metric("gap_plain_p95_pct", "plain p95", "%", "", "what `gap_p95_pct` would be without tightening", _OWN,
+           lambda run: _percentile(_known(run.certificate.plain_percent), 95)),
+    Metric("certified_01_plain_pct", "plain within 0.1 %", "%", "", "what `certified_01_pct` would be without "
+           "tightening", _OWN, lambda run: _share_within(run.certificate.plain_percent)),
 )  # fmt: skip
 """Every score, in the order of the table."""
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 SHOWN = (
     "cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "loss_mw", "q_mean_mvar", "curtailed_mwh", "objective",
-    "gap_pct", "gap_penalised_pct", "max_loading_pct", "decide_ms_p50", "fallbacks", "infeasible_steps",
-    "infeasible_proven",
+    "gap_pct", "gap_plain_pct", "gap_penalised_pct", "gap_p95_pct", "certified_01_pct", "max_loading_pct",
+    "decide_ms_p50", "fallbacks", "infeasible_steps", "infeasible_proven",
 )  # fmt: skip
 """The metrics that a table may show, in their order; the files hold them all."""
 _DROPPED_FIRST = (
     "q_mean_mvar", "max_loading_pct", "curtailed_mwh", "objective", "fallbacks", "v_out_pct", "decide_ms_p50",
-    "max_drop_pu", "max_rise_pu", "infeasible_proven", "gap_penalised_pct",
+    "max_drop_pu", "max_rise_pu", "gap_penalised_pct", "infeasible_proven", "gap_plain_pct", "gap_p95_pct",
 )  # fmt: skip
 WIDTH = 120
 """Columns that a table may fill."""
@@ -98,9 +98,11 @@ def _header(metric: Metric) -> str:
 
 
 def worth_showing(rows: pd.DataFrame, name: str, objective: str) -> bool:
-    """Say whether a column tells anything: it has numbers, and is not the losses over again."""
+    """Say whether a column tells anything: it has numbers, and is not the losses or the gap over again."""
     if name == "objective" and objective == "losses":
         return False
+    if name == "gap_plain_pct":
+        return bool(((rows[name] - rows["gap_pct"]).abs() >= 0.01).any())
     if name in ("curtailed_mwh", "fallbacks", "max_drop_pu", "max_rise_pu", "infeasible_proven"):
         return bool((rows[name].fillna(0).abs() > 1e-9).any()) or (
             name == "infeasible_proven" and bool(rows["gap_pct"].notna().any())
