@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sized
 from typing import Any
 
 import numpy as np
 
 from feederlab.controllers.base import Controller, Decision
 from feederlab.metrics import per_step
-from feederlab.models.arrays import BoolArray, FloatArray
+from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray, IntArray
 from feederlab.models.objective import Objective
 from feederlab.models.plant import DeviceState
 from feederlab.models.powerflow.base import Solution
@@ -17,18 +18,27 @@ from feederlab.models.scoring import objective_value, voltage_deviation, voltage
 from feederlab.models.topology import Topology
 from feederlab.result import Result
 
+_FLOWS = 500_000  # branch flows that are computed at once: 8 MB per complex array
 _DECISION = ("rung", "iterations", "objective", "bound", "cone_gap")
 
 
 class Recorder:
-    """Arrays over the whole run, filled one step at a time; branch quantities are computed at the end, in one go."""
+    """Arrays over the whole run, filled as steps are taken; branch quantities are computed at the end."""
 
     def __init__(self, scenario: Scenario, series: Series) -> None:
         self.scenario, self.series = scenario, series
         feeder, count = scenario.feeder, len(series)
         self.u = np.full((count, feeder.n_nodes), np.nan, dtype=np.complex128)
-        self.devices: list[DeviceState] = []
-        self.decisions: list[Decision] = []
+        sizes: dict[str, Sized] = {
+            "p_mw": feeder.inverters, "q_mvar": feeder.inverters, "storage_p_mw": feeder.storages,
+            "storage_q_mvar": feeder.storages, "soc": feeder.storages, "tap": feeder.tap_changers,
+            "step": feeder.capacitors,
+        }  # fmt: skip
+        self.devices: dict[str, Any] = {
+            name: np.zeros((count, len(table)), dtype=np.int64 if name in ("tap", "step") else np.float64)
+            for name, table in sizes.items()
+        }
+        self.decisions: list[Decision] = [Decision()] * count
         self.rounds = np.zeros(count, dtype=np.int64)
         self.settled = np.ones(count, dtype=bool)
         self.clipped = np.zeros(count, dtype=np.int64)
@@ -36,20 +46,22 @@ class Recorder:
 
     def keep(
         self,
-        t: int,
-        solved: Solution,
+        at: int | IntArray,
+        u: ComplexArray,
         devices: DeviceState,
         decision: Decision,
         rounds: int,
-        settled: bool,
-        clipped: int,
-        decision_s: float,
+        settled: bool | BoolArray,
+        clipped: int | IntArray,
+        decision_s: float | FloatArray,
     ) -> None:
-        """Keep step `t`."""
-        self.u[t] = solved.u
-        self.devices.append(devices)
-        self.decisions.append(decision)
-        self.rounds[t], self.settled[t], self.clipped[t], self.decision_s[t] = rounds, settled, clipped, decision_s
+        """Keep step `at`, or the steps `at` (n,), whose arrays then have n rows or one for all."""
+        self.u[at] = u
+        for name, values in self.devices.items():
+            values[at] = getattr(devices, name)
+        for t in (at,) if isinstance(at, int) else at.tolist():
+            self.decisions[t] = decision
+        self.rounds[at], self.settled[at], self.clipped[at], self.decision_s[at] = rounds, settled, clipped, decision_s
 
     def result(self, controller: Controller, label: str, options: Any, voltage_penalty: float) -> Result:
         """Return the run.
@@ -86,8 +98,7 @@ class Recorder:
             "step": ("capacitor", "1"),
         }  # fmt: skip
         variables: dict[str, Any] = {
-            name: (("time", dim), np.array([getattr(d, name) for d in self.devices]), {"units": unit})
-            for name, (dim, unit) in of.items()
+            name: (("time", dim), self.devices[name], {"units": unit}) for name, (dim, unit) in of.items()
         }
         return variables | {"p_available_mw": (("time", "inverter"), self.series.p_available_mw, {"units": "MW"})}
 
@@ -156,7 +167,7 @@ class Recorder:
         out["loading"] = np.full((count, len(feeder.branches)), np.nan)
         is_line = np.array([element == "line" for element in feeder.branches.element], dtype=bool)
         own = self._slack_own_mva()
-        p, q = (np.array([getattr(d, name) for d in self.devices]) for name in ("p_mw", "q_mvar"))
+        p, q, available = self.devices["p_mw"], self.devices["q_mvar"], self.series.p_available_mw
         for rows, taps, steps in self._same_switching():
             solved = Solution(feeder, self.u[rows], feeder.two_port(taps), feeder.shunt(steps))
             losses, slack = solved.branch_losses_mw(), solved.slack_mva() + own[rows]
@@ -164,25 +175,29 @@ class Recorder:
             out["slack_p_mw"][rows], out["slack_q_mvar"][rows] = slack.real, slack.imag
             out["loading"][rows] = solved.loading_percent()
             out["realised"][rows] = objective_value(
-                objective, solved, slack_load_mw=own[rows].real, p_available_mw=self.series.p_available_mw[rows],
-                p_mw=p[rows], q_mvar=q[rows],
+                objective, solved, slack_load_mw=own[rows].real, p_available_mw=available[rows], p_mw=p[rows],
+                q_mvar=q[rows],
             )  # fmt: skip
         return out
 
-    def _slack_own_mva(self) -> Any:
+    def _slack_own_mva(self) -> ComplexArray:
         """Consumption that hangs directly on the slack node, (T,) MVA."""
-        feeder = self.scenario.feeder
-        own = self.series.load_mva[:, feeder.slack] - feeder.node_fixed[feeder.slack] * feeder.base_mva
-        at = feeder.inverters.node == feeder.slack
-        store = feeder.storages.node == feeder.slack
-        for t, d in enumerate(self.devices):
-            own[t] -= (d.p_mw + 1j * d.q_mvar)[at].sum() - (d.storage_p_mw + 1j * d.storage_q_mvar)[store].sum()
+        feeder, d = self.scenario.feeder, self.devices
+        own: ComplexArray = self.series.load_mva[:, feeder.slack] - feeder.node_fixed[feeder.slack] * feeder.base_mva
+        at, store = feeder.inverters.node == feeder.slack, feeder.storages.node == feeder.slack
+        own -= (d["p_mw"] + 1j * d["q_mvar"])[:, at].sum(axis=1)
+        own -= (d["storage_p_mw"] + 1j * d["storage_q_mvar"])[:, store].sum(axis=1)
         return own
 
-    def _same_switching(self) -> list[tuple[BoolArray, Any, Any]]:
-        positions = np.array([np.concatenate([d.tap, d.step]) for d in self.devices])
-        unique, group = np.unique(positions, axis=0, return_inverse=True)
+    def _same_switching(self) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+        """Yield (rows, taps, steps): the steps that share a setting of taps and capacitors, some thousands at most."""
         taps = len(self.scenario.feeder.tap_changers)
-        return [
-            (group.reshape(-1) == k, row[:taps].astype(int), row[taps:].astype(int)) for k, row in enumerate(unique)
-        ]
+        positions = np.hstack([self.devices["tap"], self.devices["step"]])
+        unique, group = positions[:1], np.zeros(len(positions), dtype=np.int64)
+        if (positions != unique).any():
+            unique, group = np.unique(positions, axis=0, return_inverse=True)
+        size = max(_FLOWS // max(len(self.scenario.feeder.branches), 1), 1)
+        for k, row in enumerate(unique):
+            rows = np.flatnonzero(group.reshape(-1) == k)
+            for first in range(0, len(rows), size):
+                yield rows[first : first + size], row[:taps], row[taps:]

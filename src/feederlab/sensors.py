@@ -25,6 +25,11 @@ class Sensors:
         self._past: deque[Measurement] = deque(maxlen=delay + 1)
         self._error: np.ndarray | float = 0.0
 
+    @property
+    def perfect(self) -> bool:
+        """Whether readings arrive at once and as they are."""
+        return not (self._vm_noise or self._dropout) and self._past.maxlen == 1
+
     def next_step(self, nodes: int) -> None:
         """Draw this step's errors."""
         self._error = self._rng.normal(0.0, self._vm_noise, nodes) if self._vm_noise else 0.0

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from feederlab.controllers.base import Controller, ControlTask, Measurement, Prepared, Setpoints, Settle, State
-from feederlab.controllers.information import mask, restrict_task, visible_nodes
+from feederlab.controllers.base import Controller
+from feederlab.controllers.information import restrict_task
 from feederlab.errors import InputError
-from feederlab.models.arrays import BoolArray, FloatArray
+from feederlab.loop.batch import run_batch
+from feederlab.loop.sequential import Loop
 from feederlab.models.objective import Objective
-from feederlab.models.plant import DeviceState, Plant, Wanted
+from feederlab.models.plant import Plant
 from feederlab.models.powerflow.base import engine
-from feederlab.models.scenario import Scenario, Series
+from feederlab.models.scenario import Scenario
 from feederlab.recorder import Recorder
 from feederlab.result import Result
 from feederlab.sensors import Sensors
@@ -31,6 +32,7 @@ class RunOptions:
     vm_noise : standard deviation of the voltage readings (p.u.); dropout : probability that a node's reading is lost
     in a step (NaN).  mismatch : r and x of the grid model handed to controllers are off by up to this share.
     record : ``"all"``, ``"float32"``, or ``"metrics"`` (no per-bus and per-branch trajectories).
+    batch : let controllers without memory decide many steps at once, where meters are perfect; the answers are equal.
     """
 
     objective: Objective = Objective()
@@ -41,6 +43,7 @@ class RunOptions:
     mismatch: float = 0.0
     seed: int = 0
     record: str = "all"
+    batch: bool = True
 
     def __post_init__(self) -> None:
         if self.record not in ("all", "float32", "metrics"):
@@ -67,7 +70,8 @@ def simulate(
 
     Each step: loads and available PV take effect under the old setpoints and a power flow gives the measurement; the
     controller decides; the plant clips each setpoint to what its device can do now, solves, and the result is kept.
-    A controller with `settle` repeats decide-and-apply inside the step.
+    A controller with `settle` repeats decide-and-apply inside the step.  Steps of a controller that offers `step_batch`
+    are taken together.
 
     Parameters
     ----------
@@ -92,83 +96,27 @@ def simulate(
     series = scenario.series()
     task = scenario.task(options.objective, mismatch=options.mismatch, seed=options.seed)
     prepared = controller.prepare(restrict_task(controller.sees, task), seed=options.seed)
-    loop = _Loop(scenario, controller, prepared, task, options, part)
-    recorder = Recorder(scenario, series)
-    for t in range(len(series)):
-        loop.step(t, series, recorder)
-        if progress is not None:
-            progress(1)
+    sensors = Sensors(options.vm_noise, options.dropout, options.delay, options.seed, part)
+    plant = Plant(scenario.feeder, engine(scenario.feeder, options.engine), scenario.step / pd.Timedelta(hours=1))
+    loop, recorder, told = Loop(plant, controller, prepared, task, sensors), Recorder(scenario, series), _Told(progress)
+    if not (options.batch and sensors.perfect and run_batch(loop, series, recorder, told)):
+        loop.reset()
+        for t in range(len(series)):
+            loop.step(t, series, recorder)
+            told.up_to(t + 1)
     return recorder.result(controller, label, options, task.voltage_penalty)
 
 
-class _Loop:
-    def __init__(
-        self,
-        scenario: Scenario,
-        controller: Controller,
-        prepared: Prepared,
-        task: ControlTask,
-        options: RunOptions,
-        part: int,
-    ) -> None:
-        feeder = scenario.feeder
-        self.plant = Plant(feeder, engine(feeder, options.engine), scenario.step.total_seconds() / 3600)
-        self.prepared = prepared
-        self.settle: Settle | None = controller.settle
-        self.max_rounds = 1 if self.settle is None else self.settle.rounds(scenario.step.total_seconds())
-        self.devices = DeviceState.initial(feeder)
-        self.p_cap: FloatArray | None = None  # the standing cap on active power; None: all that is available
-        self.held_back = np.zeros(len(feeder.inverters))  # MW, what a settling loop has curtailed; it follows the sun
-        self.memory: State = prepared.initial_state()
-        self.sees = controller.sees
-        self.seen: BoolArray = visible_nodes(controller.sees, task)
-        self.sensors = Sensors(options.vm_noise, options.dropout, options.delay, options.seed, part)
-        self.watched = np.unique(feeder.inverters.node[feeder.inverters.node >= 0])
+class _Told:
+    """Passes on how many steps are done, and none of them twice."""
 
-    def step(self, t: int, series: Series, recorder: Recorder) -> None:
-        load, available, slack = series.load_mva[t], series.p_available_mw[t], float(series.slack_vm[t])
-        offered = np.minimum(available, self.plant.feeder.inverters.s_mva)
-        if self.settle is None:
-            standing = Wanted(p_mw=self.p_cap)
-        elif self.settle.start == "zero":
-            standing = Wanted(q_mvar=np.zeros(len(available)))
-        else:
-            standing = Wanted(p_mw=offered - self.held_back)
-        devices, _ = self.plant.apply(self.devices, standing, available)
-        before = self.plant.solve(load, devices, slack)
-        self.sensors.next_step(len(before.vm))
-        rounds, clipped, settled, decided_s = 0, 0, True, 0.0
-        while True:
-            seen = self.sensors.read(Measurement.take(series.times[t], rounds, before, load, devices, available, slack))
-            began = clock.perf_counter()
-            setpoints, self.memory = self.prepared.step(self.memory, mask(self.sees, seen, self.seen))
-            decided_s += clock.perf_counter() - began
-            wanted = _damped(setpoints, devices, offered, self.settle)
-            devices, clipped = self.plant.apply(devices, wanted, available)
-            after = self.plant.solve(load, devices, slack)
-            rounds += 1
-            if self.settle is None:
-                break
-            moved = float(np.linalg.norm(np.abs(after.u[self.watched]) - np.abs(before.u[self.watched])))
-            settled = moved < self.settle.tol
-            before = after
-            if settled or rounds >= self.max_rounds or not np.isfinite(moved):
-                break
-        recorder.keep(t, after, devices, setpoints.info, rounds, settled, clipped, decided_s)
-        self.devices, self.p_cap, self.held_back = self.plant.advance(devices), wanted.p_mw, offered - devices.p_mw
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
+        self._progress, self._count = progress, 0
 
+    def __call__(self, more: int) -> None:
+        self.up_to(self._count + more)
 
-def _damped(setpoints: Setpoints, devices: DeviceState, offered: FloatArray, settle: Settle | None) -> Wanted:
-    """Return the setpoints, moved only part of the way in a settling loop.
-
-    Of active power, it is the curtailment that moves: a cap above what is offered (MW) holds nothing back.
-    """
-    if settle is None:
-        return setpoints
-    share = settle.damping
-    q = None if setpoints.q_mvar is None else (1 - share) * devices.q_mvar + share * setpoints.q_mvar
-    p = None
-    if setpoints.p_mw is not None:
-        wanted = np.maximum(offered - setpoints.p_mw, 0.0)
-        p = offered - ((1 - share) * (offered - devices.p_mw) + share * wanted)
-    return Wanted(q, p, setpoints.storage_p_mw, setpoints.storage_q_mvar, setpoints.tap, setpoints.step)
+    def up_to(self, count: int) -> None:
+        if self._progress is not None and count > self._count:
+            self._progress(count - self._count)
+        self._count = max(count, self._count)

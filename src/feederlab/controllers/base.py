@@ -142,6 +142,27 @@ class Measurement:
         return OperatingPoint(load, self.p_available_mw, self.slack_vm, self.tap, self.step)
 
 
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """What a controller sees in many steps at once (`Prepared.step_batch`): as `Measurement`, time first.
+
+    times : (T,).  settle_round : the same for all.  vm, load_p_mw, load_q_mvar : (T, nodes).  slack_vm : (T,).
+    p_available_mw, p_mw, q_mvar : (T, inverters).
+
+    Without a settling loop, vm, p_mw and q_mvar follow from the step before, and are all NaN here.
+    """
+
+    times: pd.DatetimeIndex
+    settle_round: int
+    vm: FloatArray
+    load_p_mw: FloatArray
+    load_q_mvar: FloatArray
+    slack_vm: FloatArray
+    p_available_mw: FloatArray
+    p_mw: FloatArray
+    q_mvar: FloatArray
+
+
 @dataclass(frozen=True)
 class Decision:
     """How a decision came about; failure is data.
@@ -179,6 +200,16 @@ class Prepared(ABC):
     @abstractmethod
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
         """Decide.  Never raises because of the data it is given; returns the setpoints and the next state."""
+
+    def step_batch(self, measurements: Measurements) -> Setpoints | None:
+        """Decide many steps at once, exactly as `step` would one by one; None: not offered.
+
+        For a controller whose decision, where it gets every reading it may see, follows from that step's measurement
+        alone: no filter, no previous setpoints; a settling loop starts from zero.  It moves inverters only.  Arrays
+        are (T, inverters), or (inverters,) for all steps alike; `info` holds for all.  The simulator then advances a
+        whole window at once.
+        """
+        return None
 
 
 class Controller(ABC):

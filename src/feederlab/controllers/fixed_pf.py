@@ -13,6 +13,7 @@ from feederlab.controllers.base import (
     ControlTask,
     Information,
     Measurement,
+    Measurements,
     Prepared,
     Setpoints,
     State,
@@ -59,6 +60,12 @@ class _Prepared(Prepared):
         self._s, self._slope, self._p_max, self._priority = s_mva, slope, s_mva * p_max, priority
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
-        p = np.minimum(measurement.p_available_mw, self._p_max)
-        cap, q = share_rating(self._slope * p, measurement.p_available_mw, self._s, self._priority)
-        return Setpoints(q_mvar=q, p_mw=cap), state
+        return self._decide(measurement.p_available_mw), state
+
+    def step_batch(self, measurements: Measurements) -> Setpoints:
+        return self._decide(measurements.p_available_mw)
+
+    def _decide(self, available: FloatArray) -> Setpoints:
+        p = np.minimum(available, self._p_max)
+        cap, q = share_rating(self._slope * p, available, self._s, self._priority)
+        return Setpoints(q_mvar=q, p_mw=cap)

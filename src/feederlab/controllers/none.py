@@ -13,6 +13,7 @@ from feederlab.controllers.base import (
     ControlTask,
     Information,
     Measurement,
+    Measurements,
     Prepared,
     Setpoints,
     State,
@@ -35,3 +36,6 @@ class _Prepared(Prepared):
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
         return self._idle, state
+
+    def step_batch(self, measurements: Measurements) -> Setpoints:
+        return self._idle

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from feederlab.controllers.base import ControlTask, Measurement, State
+from feederlab.controllers.base import ControlTask, Measurement, Measurements, State
 from feederlab.errors import UnknownNameError
 from feederlab.models.arrays import FloatArray
 
@@ -57,3 +57,7 @@ class Terminals:
         """Return (inverters,) voltage magnitude (p.u.)."""
         vm = measurement.vm[self._node]
         return np.where(self._on & np.isfinite(vm), vm, state["vm"])
+
+    def read_batch(self, measurements: Measurements) -> FloatArray:
+        """Return (T, inverters) voltage magnitude (p.u.); every reading must be there."""
+        return np.where(self._on, measurements.vm[:, self._node], 1.0)

@@ -13,6 +13,7 @@ from feederlab.controllers.base import (
     ControlTask,
     Information,
     Measurement,
+    Measurements,
     Prepared,
     Setpoints,
     Settle,
@@ -20,6 +21,7 @@ from feederlab.controllers.base import (
 )
 from feederlab.controllers.curves import VOLT_VAR, Curve, find_curve
 from feederlab.controllers.rating import Terminals, check_priority, headroom, share_rating
+from feederlab.models.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,12 @@ class _Prepared(Prepared):
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
         vm = self._terminals.read(state, measurement)
-        available = measurement.p_available_mw
+        return self._decide(vm, measurement.p_available_mw), {"vm": vm}
+
+    def step_batch(self, measurements: Measurements) -> Setpoints:
+        return self._decide(self._terminals.read_batch(measurements), measurements.p_available_mw)
+
+    def _decide(self, vm: FloatArray, available: FloatArray) -> Setpoints:
         base = self._s if self._curve.base == "rating" else headroom(np.minimum(available, self._s), self._s)
         p, q = share_rating(self._curve(vm) * base, available, self._s, self._priority)
-        return Setpoints(q_mvar=q, p_mw=p), {"vm": vm}
+        return Setpoints(q_mvar=q, p_mw=p)

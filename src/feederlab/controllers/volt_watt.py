@@ -13,6 +13,7 @@ from feederlab.controllers.base import (
     ControlTask,
     Information,
     Measurement,
+    Measurements,
     Prepared,
     Setpoints,
     Settle,
@@ -21,6 +22,7 @@ from feederlab.controllers.base import (
 from feederlab.controllers.curves import VOLT_WATT, Curve, find_curve
 from feederlab.controllers.rating import Terminals
 from feederlab.errors import InputError
+from feederlab.models.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -66,5 +68,11 @@ class _Prepared(Prepared):
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
         vm = self._terminals.read(state, measurement)
+        return self._decide(vm, measurement.p_available_mw), {"vm": vm}
+
+    def step_batch(self, measurements: Measurements) -> Setpoints:
+        return self._decide(self._terminals.read_batch(measurements), measurements.p_available_mw)
+
+    def _decide(self, vm: FloatArray, available: FloatArray) -> Setpoints:
         cap = np.maximum(self._curve(vm), 0.0) * self._p_rated
-        return Setpoints(q_mvar=self._no_q, p_mw=np.minimum(measurement.p_available_mw, cap)), {"vm": vm}
+        return Setpoints(q_mvar=self._no_q, p_mw=np.minimum(available, cap))

@@ -13,6 +13,7 @@ from feederlab.controllers.base import (
     ControlTask,
     Information,
     Measurement,
+    Measurements,
     Prepared,
     Setpoints,
     State,
@@ -20,6 +21,7 @@ from feederlab.controllers.base import (
 from feederlab.controllers.curves import WATT_VAR, Curve, find_curve
 from feederlab.controllers.rating import check_priority, share_rating
 from feederlab.errors import InputError
+from feederlab.models.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ class _Prepared(Prepared):
         self._p_rated = np.maximum(self._s * p_rated, np.finfo(float).tiny)
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
-        available = measurement.p_available_mw
+        return self._decide(measurement.p_available_mw), state
+
+    def step_batch(self, measurements: Measurements) -> Setpoints:
+        return self._decide(measurements.p_available_mw)
+
+    def _decide(self, available: FloatArray) -> Setpoints:
         p = np.minimum(available, self._s)
         cap, q = share_rating(self._curve(p / self._p_rated) * self._s, available, self._s, self._priority)
-        return Setpoints(q_mvar=q, p_mw=cap), state
+        return Setpoints(q_mvar=q, p_mw=cap)

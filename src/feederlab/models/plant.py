@@ -60,6 +60,7 @@ class Plant:
         self.feeder, self.flow, self.step_h = feeder, flow, step_h
         self._inverter_node = np.maximum(feeder.inverters.node, 0)
         self._inverter_on = (feeder.inverters.node >= 0).astype(float)
+        self._alone = len(np.unique(self._inverter_node)) == len(self._inverter_node)  # one inverter a node
         self._storage_node = np.maximum(feeder.storages.node, 0)
         self._storage_on = (feeder.storages.node >= 0).astype(float)
 
@@ -70,17 +71,8 @@ class Plant:
         energy limits over the step; taps and steps are whole and keep their ranges.  A setpoint that is not finite
         counts as clipped and leaves its device as it was.
         """
-        inverters, clipped = self.feeder.inverters, 0
-        p = np.minimum(p_available_mw, inverters.s_mva)
-        if wanted.p_mw is not None:
-            p = np.minimum(np.maximum(_finite(wanted.p_mw, p), 0.0), p)
-        q_want = state.q_mvar if wanted.q_mvar is None else _finite(wanted.q_mvar, state.q_mvar)
-        room = np.sqrt(np.maximum(inverters.s_mva**2 - p**2, 0.0))
-        q = np.minimum(np.maximum(q_want, -room), room)
-        if wanted.q_mvar is not None:
-            clipped += _differs(q, wanted.q_mvar)
-        if wanted.p_mw is not None:
-            clipped += _differs(p, wanted.p_mw)
+        p, q, count = self.inverters(state.q_mvar, wanted.q_mvar, wanted.p_mw, p_available_mw)
+        clipped = int(count)
         state = DeviceState(
             p, q, state.storage_p_mw, state.storage_q_mvar, state.soc, state.tap, state.step
         )  # spelt out: `replace` costs ten times as much, and this runs in every settling round
@@ -90,13 +82,33 @@ class Plant:
         if wanted.tap is not None and len(self.feeder.tap_changers):
             low, high = self.feeder.tap_changers.tap_min, self.feeder.tap_changers.tap_max
             tap = np.clip(np.rint(_finite(wanted.tap, state.tap)), low, high)
-            clipped += _differs(tap, np.asarray(wanted.tap))
+            clipped += int(_differs(tap, np.asarray(wanted.tap)))
             state = replace(state, tap=tap.astype(np.int64))
         if wanted.step is not None and len(self.feeder.capacitors):
             step = np.clip(np.rint(_finite(wanted.step, state.step)), 0, self.feeder.capacitors.max_step)
-            clipped += _differs(step, np.asarray(wanted.step))
+            clipped += int(_differs(step, np.asarray(wanted.step)))
             state = replace(state, step=step.astype(np.int64))
         return state, clipped
+
+    def inverters(
+        self, q_mvar: FloatArray, q_wanted: FloatArray | None, p_wanted: FloatArray | None, p_available_mw: FloatArray
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return p and q (..., inverters) that can be had now, and (...) how many setpoints were clipped, as `apply`.
+
+        q_mvar : present reactive power.  All arrays (..., inverters), for many steps at once where there are more axes.
+        """
+        s_mva, clipped = self.feeder.inverters.s_mva, np.zeros(p_available_mw.shape[:-1], dtype=np.int64)
+        p = np.minimum(p_available_mw, s_mva)
+        if p_wanted is not None:
+            p = np.minimum(np.maximum(_finite(p_wanted, p), 0.0), p)
+        q_want = q_mvar if q_wanted is None else _finite(q_wanted, q_mvar)
+        room = np.sqrt(np.maximum(s_mva**2 - p**2, 0.0))
+        q = np.minimum(np.maximum(q_want, -room), room)
+        if q_wanted is not None:
+            clipped = clipped + _differs(q, q_wanted)
+        if p_wanted is not None:
+            clipped = clipped + _differs(p, p_wanted)
+        return p, q, clipped
 
     def _apply_storage(self, state: DeviceState, wanted: Wanted) -> tuple[DeviceState, int]:
         units = self.feeder.storages
@@ -112,8 +124,8 @@ class Plant:
         p = np.clip(p, -units.s_mva, units.s_mva)
         room = np.sqrt(np.maximum(units.s_mva**2 - p**2, 0.0))
         q = np.clip(q_want, -room, room)
-        clipped = 0 if wanted.storage_p_mw is None else _differs(p, wanted.storage_p_mw)
-        clipped += 0 if wanted.storage_q_mvar is None else _differs(q, wanted.storage_q_mvar)
+        clipped = 0 if wanted.storage_p_mw is None else int(_differs(p, wanted.storage_p_mw))
+        clipped += 0 if wanted.storage_q_mvar is None else int(_differs(q, wanted.storage_q_mvar))
         return replace(state, storage_p_mw=p, storage_q_mvar=q), clipped
 
     def advance(self, state: DeviceState) -> DeviceState:
@@ -128,15 +140,26 @@ class Plant:
     def injection_mva(self, load_mva: ComplexArray, state: DeviceState) -> ComplexArray:
         """Return the (nodes,) injection of loads, generators and devices, MVA, generation positive."""
         total = -load_mva
-        np.add.at(total, self._inverter_node, (state.p_mw + 1j * state.q_mvar) * self._inverter_on)
+        self.add_inverters(total, state.p_mw, state.q_mvar)
         if len(self._storage_node):
             power = (state.storage_p_mw + 1j * state.storage_q_mvar) * self._storage_on
             np.subtract.at(total, self._storage_node, power)
         return total
 
-    def solve(self, load_mva: ComplexArray, state: DeviceState, slack_vm: float) -> Solution:
-        """Return the grid's answer."""
-        return self.flow.solve(self.injection_mva(load_mva, state), taps=state.tap, steps=state.step, slack_vm=slack_vm)
+    def add_inverters(self, injection_mva: ComplexArray, p_mw: FloatArray, q_mvar: FloatArray) -> None:
+        """Add p + jq (..., inverters) to `injection_mva`, (..., nodes), in place."""
+        power = (p_mw + 1j * q_mvar) * self._inverter_on
+        if self._alone:
+            injection_mva[..., self._inverter_node] += power
+        else:
+            np.add.at(injection_mva.T, self._inverter_node, power.T)
+
+    def solve(
+        self, load_mva: ComplexArray, state: DeviceState, slack_vm: float, start: ComplexArray | None = None
+    ) -> Solution:
+        """Return the grid's answer; `start`, (nodes,) voltages near it, may save time."""
+        injection = self.injection_mva(load_mva, state)
+        return self.flow.solve(injection, taps=state.tap, steps=state.step, slack_vm=slack_vm, start=start)
 
 
 def _finite(wanted: FloatArray | IntArray, otherwise: FloatArray | IntArray | float) -> FloatArray:
@@ -144,5 +167,5 @@ def _finite(wanted: FloatArray | IntArray, otherwise: FloatArray | IntArray | fl
     return np.where(np.isfinite(wanted), wanted, otherwise)
 
 
-def _differs(applied: FloatArray | IntArray, wanted: FloatArray | IntArray) -> int:
-    return int(np.count_nonzero(~(np.abs(applied - wanted) <= _TOLERANCE)))
+def _differs(applied: FloatArray | IntArray, wanted: FloatArray | IntArray) -> IntArray:
+    return np.asarray(np.count_nonzero(~(np.abs(applied - wanted) <= _TOLERANCE), axis=-1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Solution:
     two_port: TwoPort
     shunt: ComplexArray
 
-    @property
+    @cached_property
     def vm(self) -> FloatArray:
         """(..., nodes) voltage magnitude (p.u.)."""
         return np.abs(self.u)

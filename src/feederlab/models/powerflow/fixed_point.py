@@ -170,12 +170,11 @@ class _Factors:
         return found, failed | ~(np.abs(found).min(axis=1) > _LOWEST * np.abs(slack_u))
 
     def _with_slack(self, current: Any, given: Any) -> ComplexArray:
-        current = np.asarray(current, dtype=np.complex128)
-        current[:, self._slack] = given
-        return current
+        filled: ComplexArray = np.asarray(current, dtype=np.complex128)
+        filled[:, self._slack] = given
+        return filled
 
     def _voltages(self, current: ComplexArray) -> ComplexArray:
         """Return Y^-1 times each row of `current`, (rows, nodes)."""
-        if self._dense is not None:
-            return np.asarray(current @ self._dense, dtype=np.complex128)
-        return np.asarray(self._lu.solve(current.T).T, dtype=np.complex128)
+        u: ComplexArray = current @ self._dense if self._dense is not None else self._lu.solve(current.T).T
+        return u

@@ -1,0 +1,1 @@
+"""The closed loop itself: one step after another, or many at once."""
