@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from feederlab.cli import catalogue, compare, console, opf, show
+from feederlab.cli import catalogue, compare, console, hosting, opf, reproduce, show
 from feederlab.errors import FeederlabError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ for verb in (
     show.show,
     compare.compare,
     opf.opf,
+    hosting.hosting,
+    reproduce.reproduce,
 ):
     app.command()(verb)
 
