@@ -114,6 +114,10 @@ class ReducedModel:
         q, p = np.split(z, 2)
         return Disc(2 * np.hstack([np.diag(q), np.diag(p)]), 1.0 - q**2 - p**2)
 
+    def bulge(self, d: FloatArray) -> FloatArray:
+        """Return what the linearised ratings leave out at a step d: the square of its length per inverter."""
+        return np.square(np.split(d, 2)).sum(axis=0) if self.problem.curtail else np.zeros(0)
+
     def position(self, q_mvar: FloatArray, p_mw: FloatArray) -> FloatArray:
         """Return z, (k,), of setpoints (inverters,)."""
         used = self.problem.used

@@ -22,6 +22,7 @@ from feederlab.models.reduced.model import Evaluation, Expansion, ReducedModel
 from feederlab.models.reduced.subproblem import Step, Subproblem, solve
 
 _GOOD, _POOR = 0.75, 0.25  # gain over what the model expected: trust it further, or less far
+_CORRECTIONS = 5
 _SMALLEST = 1e-8  # trust region, of the ratings
 _LEAST_CURVATURE = 1e-6  # of the largest
 
@@ -133,8 +134,8 @@ class _Run:
         floor = 1e-3 * self.model.problem.unit_cost
         last = expected <= self.settings.tol * max(abs(self.at.cost), floor)
         trial = self._try(z + step.d)
-        if np.isfinite(trial.cost) and not last and self.at.cost - trial.cost < _POOR * expected:
-            trial, step = self._corrected(z, problem, (low, high), trial, step)
+        if not last:
+            trial, step = self._corrected(z, problem, (low, high), trial, step, self.at.cost - _POOR * expected)
         gain, size = self.at.cost - trial.cost, float(np.abs(step.d).max(initial=0.0))
         self.sides = step.sides()
         if gain > 0:
@@ -150,15 +151,30 @@ class _Run:
         return "stalled" if self.radius < _SMALLEST else "refused"
 
     def _corrected(
-        self, z: FloatArray, problem: Subproblem, box: tuple[FloatArray, FloatArray], trial: Evaluation, step: Step
+        self,
+        z: FloatArray,
+        problem: Subproblem,
+        box: tuple[FloatArray, FloatArray],
+        trial: Evaluation,
+        step: Step,
+        enough: float,
     ) -> tuple[Evaluation, Step]:
-        """Return the second-order correction of a step if it costs less in the power flow, else the step."""
-        found = trial.rows - problem.slopes @ step.d
-        again = solve(replace(problem, rows=found), *box, step.sides())
-        if again is not None:
+        """Return the cheapest of a step and its second-order corrections; they end where one costs `enough` or less.
+
+        Each takes the rows, and the ratings, as they were found at the step before.
+        """
+        for _ in range(_CORRECTIONS):
+            if not np.isfinite(trial.cost) or trial.cost <= enough:
+                break
+            moved = self.model.position(trial.q_mvar, trial.p_mw) - z
+            rows, room = trial.rows - problem.slopes @ moved, problem.room - self.model.bulge(step.d)
+            again = solve(replace(problem, rows=rows, room=room), *box, step.sides())
+            if again is None:
+                break
             other = self._try(z + again.d)
-            if other.cost < trial.cost:
-                return other, again
+            if not other.cost < trial.cost:
+                break
+            trial, step = other, again
         return trial, step
 
     def _try(self, z: FloatArray) -> Evaluation:
