@@ -16,6 +16,7 @@ from feederlab.comparison import Comparison
 from feederlab.errors import InputError
 from feederlab.metrics import METRICS
 from feederlab.models.feeder import Feeder
+from feederlab.models.topology import Topology
 from feederlab.report.feeder_plot import plot_feeder
 from feederlab.report.layout import coordinates, tree_places
 from feederlab.report.table import comparison_table
@@ -57,7 +58,7 @@ def test_wrong_endings_and_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("net", [pn.case33bw, pn.create_cigre_network_mv, pn.create_cigre_network_lv])
 def test_tree_layout_gives_every_node_its_own_place_and_children_lie_to_the_right(net: object) -> None:
     feeder = Feeder.from_pandapower(net(), validate=False)  # type: ignore[operator]
-    places = tree_places(feeder)
+    places = tree_places(Topology.of(feeder))
     assert len(np.unique(places, axis=0)) == feeder.n_nodes
     assert places[feeder.slack, 0] == 0
     if feeder.is_radial:
@@ -67,14 +68,14 @@ def test_tree_layout_gives_every_node_its_own_place_and_children_lie_to_the_righ
 
 def test_coordinates_are_used_only_when_they_look_like_a_map() -> None:
     feeder = toy.scenario().feeder
-    assert coordinates(feeder) is None  # pandapower's made-up coordinates of this case cross
+    assert coordinates(Topology.of(feeder)) is None  # pandapower's made-up coordinates of this case cross
     net = toy.net()
-    places = tree_places(feeder)
+    places = tree_places(Topology.of(feeder))
     net.bus["geo"] = [f'{{"type": "Point", "coordinates": [{x}, {y}]}}' for x, y in places[feeder.bus_node]]
     mapped = Feeder.from_pandapower(net)
-    np.testing.assert_allclose(coordinates(mapped), places)
+    np.testing.assert_allclose(coordinates(Topology.of(mapped)), places)
     net.bus.loc[5, "geo"] = None
-    assert coordinates(Feeder.from_pandapower(net)) is None
+    assert coordinates(Topology.of(Feeder.from_pandapower(net))) is None
 
 
 def _text(comparison: Comparison, width: int = 120) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from feederlab.cli import catalogue, compare, console, hosting, opf, reproduce, show
+from feederlab.cli import catalogue, compare, console, hosting, opf, report, reproduce, show
 from feederlab.errors import FeederlabError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ for verb in (
     catalogue.controllers,
     show.show,
     compare.compare,
+    report.report,
     opf.opf,
     hosting.hosting,
     reproduce.reproduce,

@@ -2,47 +2,84 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order
 
 from feederlab.models.arrays import FloatArray, IntArray
-from feederlab.models.feeder import Feeder
+from feederlab.models.topology import Topology
 
 _CROSSING_SHARE = 0.01  # crossings per branch that a map may have (a line drawn straight does cut a corner)
+_ELBOW = 0.35  # where a lateral of the tree leaves its trunk, in branches
 
 
-def coordinates(feeder: Feeder) -> FloatArray | None:
-    """Return (nodes, 2) coordinates from ``net.bus.geo``.
+def where(grid: Topology) -> tuple[FloatArray, bool]:
+    """Return (nodes, 2) places, and whether they are the net's own coordinates."""
+    places = coordinates(grid)
+    return (tree_places(grid), False) if places is None else (places, True)
+
+
+def coordinates(grid: Topology) -> FloatArray | None:
+    """Return (nodes, 2) coordinates from the net's own.
 
     None unless every node with a bus has its own, and the lines hardly cross: a real map does not look like yarn,
     and the made-up coordinates of many test cases do.
     """
-    if "geo" not in feeder.net.bus:
+    rows, places = grid.node_row, np.full((grid.n_nodes, 2), np.nan)
+    places[rows >= 0] = grid.bus_xy[rows[rows >= 0]]
+    if np.isnan(places[rows >= 0]).any():
         return None
-    places = np.full((feeder.n_nodes, 2), np.nan)
-    for node, bus in enumerate(feeder.node_bus):
-        if bus >= 0:
-            try:
-                places[node] = json.loads(feeder.net.bus.geo[bus])["coordinates"][:2]
-            except (TypeError, ValueError, KeyError):
-                return None
-    parents, order = _parents(feeder)
+    parents, order = _parents(grid)
     for node in order:  # a node without a bus is an open line end: draw it at its neighbour
         if np.isnan(places[node]).any() and parents[node] >= 0:
             places[node] = places[parents[node]]
     spread = np.ptp(places, axis=0)
     distinct = len(np.unique(places, axis=0))
-    if spread.max() == 0 or distinct < 0.9 * feeder.n_nodes:
+    if spread.max() == 0 or distinct < 0.9 * grid.n_nodes:
         return None
-    return places if _crossings(feeder, places) <= _CROSSING_SHARE * len(feeder.branches) else None
+    return places if _crossings(grid, places) <= _CROSSING_SHARE * len(grid.from_node) else None
 
 
-def _crossings(feeder: Feeder, places: FloatArray) -> int:
+def routes(grid: Topology, places: FloatArray, *, elbows: bool) -> list[FloatArray]:
+    """Return the (points, 2) line to draw for each branch; with `elbows`, laterals of a tree bend off their trunk."""
+    lines = []
+    for a, b in zip(places[grid.from_node], places[grid.to_node], strict=True):
+        if elbows and a[1] != b[1]:
+            near, far = (a, b) if a[0] <= b[0] else (b, a)
+            lines.append(np.array([near, (near[0] + _ELBOW, far[1]), far]))
+        else:
+            lines.append(np.array([a, b]))
+    return lines
+
+
+def device_nodes(grid: Topology) -> dict[str, IntArray]:
+    """Return the nodes that carry each kind of device; a tap changer sits where its transformer ends."""
+    nodes = {
+        "inverter": grid.inverter, "storage": grid.storage, "capacitor bank": grid.capacitor,
+        "tap changer": grid.to_node[grid.tap_branch],
+    }  # fmt: skip
+    return {kind: np.unique(at[at >= 0]) for kind, at in nodes.items() if (at >= 0).any()}
+
+
+def along_the_feeder(grid: Topology) -> IntArray:
+    """Return the nodes in the order of a walk from the slack that finishes each lateral before it goes on."""
+    parents, order = _parents(grid)
+    children: list[list[int]] = [[] for _ in range(grid.n_nodes)]
+    reach = np.ones(grid.n_nodes, dtype=np.int64)
+    for node in order[:0:-1]:
+        children[parents[node]].append(int(node))
+        reach[parents[node]] += reach[node]
+    walk: list[int] = []
+    waiting = [int(order[0])]
+    while waiting:
+        walk.append(waiting.pop())
+        waiting += sorted(children[walk[-1]], key=lambda child: -reach[child])  # the shortest lateral first
+    return np.array(walk, dtype=np.int64)
+
+
+def _crossings(grid: Topology, places: FloatArray) -> int:
     """Return how many pairs of branches cross, those that meet at a node left out."""
-    a, b = places[feeder.branches.from_node], places[feeder.branches.to_node]
+    a, b = places[grid.from_node], places[grid.to_node]
     count = 0
     for k in range(len(a) - 1):
         p, q, r, s = a[k], b[k], a[k + 1 :], b[k + 1 :]
@@ -57,23 +94,23 @@ def _side(a: FloatArray, b: FloatArray, c: FloatArray) -> FloatArray:
     return np.sign(along[..., 0] * across[..., 1] - along[..., 1] * across[..., 0])
 
 
-def tree_places(feeder: Feeder) -> FloatArray:
+def tree_places(grid: Topology) -> FloatArray:
     """Return (nodes, 2) places of a tidy tree: x counts branches from the slack, y keeps laterals apart.
 
     The child with the deepest subtree goes on straight, so that the trunk is a straight line; every other lateral
     gets the nearest row, above or below its trunk in turn, that is free over the whole of its length.  Branches that
     close loops are drawn between the places they join.
     """
-    parents, order = _parents(feeder)
-    children: list[list[int]] = [[] for _ in range(feeder.n_nodes)]
-    depth, reach = np.zeros(feeder.n_nodes, dtype=int), np.zeros(feeder.n_nodes, dtype=int)
+    parents, order = _parents(grid)
+    children: list[list[int]] = [[] for _ in range(grid.n_nodes)]
+    depth, reach = np.zeros(grid.n_nodes, dtype=int), np.zeros(grid.n_nodes, dtype=int)
     for node in order[1:]:
         children[parents[node]].append(int(node))
         depth[node] = depth[parents[node]] + 1
     reach[:] = depth
     for node in order[:0:-1]:
         reach[parents[node]] = max(reach[parents[node]], reach[node])
-    row, taken = np.zeros(feeder.n_nodes, dtype=int), _Rows()
+    row, taken = np.zeros(grid.n_nodes, dtype=int), _Rows()
     waiting = [(int(order[0]), 0)]
     while waiting:
         node, wanted = waiting.pop(0)
@@ -106,9 +143,9 @@ class _Rows:
             distance += 1
 
 
-def _parents(feeder: Feeder) -> tuple[IntArray, IntArray]:
+def _parents(grid: Topology) -> tuple[IntArray, IntArray]:
     """Return the parent of each node (negative: none) and the nodes in breadth-first order from the slack."""
-    ends, n = feeder.branches, feeder.n_nodes
-    graph = sp.coo_matrix((np.ones(len(ends)), (ends.from_node, ends.to_node)), shape=(n, n)).tocsr()
-    order, before = breadth_first_order(graph, feeder.slack, directed=False)
+    ends, n = (grid.from_node, grid.to_node), grid.n_nodes
+    graph = sp.coo_matrix((np.ones(len(ends[0])), ends), shape=(n, n)).tocsr()
+    order, before = breadth_first_order(graph, grid.slack, directed=False)
     return before.astype(np.int64), order.astype(np.int64)

@@ -16,6 +16,9 @@ COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#9
 """Okabe and Ito's palette; its vermilion is kept for what is out of band."""
 INK, MUTED, GRID, ALARM = "#222222", "#6b6b6b", "#e4e4e4", "#D55E00"
 
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+"""Lines differ in their dashes, too."""
+
 _STYLE: Any = {
     "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False,
@@ -54,3 +57,15 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         raise InputError(f"the folder {target.parent} of the picture does not exist")
     figure.savefig(target, dpi=160)
     return target
+
+
+def clock(ax: Any, time: Any) -> None:
+    """Mark a time axis sparingly."""
+    from matplotlib import dates
+
+    mdates: Any = dates
+    locator = mdates.AutoDateLocator(minticks=3, maxticks=7)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, show_offset=False))
+    if len(time) > 1:
+        ax.set_xlim(time[0], time[-1])

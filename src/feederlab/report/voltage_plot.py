@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feederlab.report.style import ALARM, COLOURS, INK, MUTED, new_figure, save_figure
+from feederlab.report.series import SPREAD, band_of
+from feederlab.report.style import ALARM, COLOURS, DASHES, INK, MUTED, clock, new_figure, save_figure
 
 if TYPE_CHECKING:
     from feederlab.comparison import Cell, Comparison
-
-_SPREAD = (10, 90)  # percentiles of the buses inside the envelope
 
 
 def plot_voltages(comparison: Comparison, path: str | Path) -> Path:
@@ -54,10 +53,10 @@ def _envelope(ax: Any, comparison: Comparison, cell: Cell, colour: str) -> None:
     if "vm_pu" in data:
         vm = data["vm_pu"].to_numpy()
         vm = vm[:, np.isfinite(vm).any(axis=0)]
-        inner = np.percentile(vm, [_SPREAD[0], 50, _SPREAD[1]], axis=1)
+        inner = np.percentile(vm, [SPREAD[0], 50, SPREAD[1]], axis=1)
         ax.fill_between(time, inner[0], inner[2], color=colour, alpha=0.45, linewidth=0)
         ax.plot(time, inner[1], color=colour, linewidth=1.3)
-    lower, upper = _band(data)
+    lower, upper = band_of(data)
     if np.isfinite(upper):
         ax.fill_between(time, upper, high, where=high > upper, color=ALARM, linewidth=0, interpolate=True)
         ax.axhline(upper, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
@@ -70,14 +69,7 @@ def _envelope(ax: Any, comparison: Comparison, cell: Cell, colour: str) -> None:
         f"{float(scores['cr_pct']):.1f} % of steps in band", (0, 1), xytext=(0, 5), xycoords="axes fraction",
         textcoords="offset points", color=MUTED, fontsize=8.5,
     )  # fmt: skip
-    _clock(ax, time)
-
-
-def _band(data: Any) -> tuple[float, float]:
-    """Return the band that most buses have, NaN without bus data."""
-    if "vm_low" not in data.coords:
-        return np.nan, np.nan
-    return float(np.nanmedian(data["vm_low"])), float(np.nanmedian(data["vm_high"]))
+    clock(ax, time)
 
 
 def _losses(ax: Any, comparison: Comparison, cells: list[Cell]) -> None:
@@ -86,24 +78,13 @@ def _losses(ax: Any, comparison: Comparison, cells: list[Cell]) -> None:
         mean = float(comparison.metrics.sel(cell._asdict())["loss_mw"])
         ax.plot(
             data["time"].to_numpy(), data["losses_mw"].to_numpy(), color=COLOURS[k % len(COLOURS)],
-            linewidth=1.4, linestyle=("-", (0, (5, 1.5)), (0, (1, 1)))[k % 3],
+            linewidth=1.4, linestyle=DASHES[k % len(DASHES)],
             label=f"{cell.controller}: mean {mean:.4f} MW",
         )  # fmt: skip
     ax.set_ylabel("losses (MW)")
     ax.set_ylim(bottom=0)
     ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=8.5, borderaxespad=0.2)
-    _clock(ax, comparison.runs[cells[0]].data["time"].to_numpy())
-
-
-def _clock(ax: Any, time: Any) -> None:
-    from matplotlib import dates
-
-    mdates: Any = dates
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=7)
-    ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, show_offset=False))
-    if len(time) > 1:
-        ax.set_xlim(time[0], time[-1])
+    clock(ax, comparison.runs[cells[0]].data["time"].to_numpy())
 
 
 def _legend(figure: Any, ax: Any) -> None:
@@ -112,7 +93,7 @@ def _legend(figure: Any, ax: Any) -> None:
 
     handles = [
         Patch(color=MUTED, alpha=0.3, linewidth=0, label="all buses"),
-        Patch(color=MUTED, alpha=0.65, linewidth=0, label=f"{_SPREAD[0]} to {_SPREAD[1]} % of the buses"),
+        Patch(color=MUTED, alpha=0.65, linewidth=0, label=f"{SPREAD[0]} to {SPREAD[1]} % of the buses"),
         Line2D([], [], color=MUTED, linewidth=1.5, label="median bus"),
         Line2D([], [], color=INK, linestyle=(0, (4, 3)), linewidth=0.9, label="voltage band"),
         Patch(color=ALARM, linewidth=0, label="out of band"),
