@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from feederlab.errors import InputError
 if TYPE_CHECKING:
     from feederlab.comparison import Comparison
 
-_WITH_REPLAY = ("replay", "jobs", "backend", "out", "overwrite", "resume", "as_json")
+_WITH_REPLAY = ("replay", "jobs", "backend", "out", "overwrite", "resume", "report", "as_json")
 """The parameters of `compare` that leave a recorded comparison as it is."""
 
 
@@ -44,12 +45,15 @@ def compare(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     replay: Annotated[Path | None, typer.Option(help="Repeat the comparison of this run.json.")] = None,
     record: Annotated[str, typer.Option(help="all, float32 or metrics: how much of each run is kept.")] = "all",
+    report: Annotated[bool, typer.Option("--report", help="Write report.html into --out, too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare controllers on a scenario over a window of time."""
     from feederlab.comparison import read_record
     from feederlab.study import Study
 
+    if report and out is None:
+        raise InputError("--report needs --out, the folder to write report.html into")
     before: dict[str, Any] | None = None
     if replay is not None:
         _refuse_changes(context)
@@ -65,8 +69,9 @@ def compare(
         ).absolute()  # fmt: skip
     with progress() as tell:
         comparison = study.run(
-            jobs=jobs, backend=backend, out=out, overwrite=overwrite, resume=resume, also=_picture, progress=tell
-        )
+            jobs=jobs, backend=backend, out=out, overwrite=overwrite, resume=resume,
+            also=partial(_pictures, report=report), progress=tell,
+        )  # fmt: skip
     if before is not None:
         _say_what_changed(before, comparison.record)
     rows = comparison.table()
@@ -82,7 +87,8 @@ def compare(
     screen = console()
     screen.print(comparison_table(rows, title=title, objective=study.objective, remarks=remarks))
     if out is not None:
-        screen.print(f"written to {out}: table.csv, result.nc, run.json, voltages.png, runs/", highlight=False)
+        files = "table.csv, result.nc, run.json, voltages.png, runs/" + ", report.html" * report
+        screen.print(f"written to {out}: {files}", highlight=False)
     _stop_if_failed(comparison)
 
 
@@ -104,10 +110,14 @@ def _band(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
-def _picture(comparison: Comparison, folder: Path) -> None:
+def _pictures(comparison: Comparison, folder: Path, *, report: bool) -> None:
     from feederlab.report.voltage_plot import plot_voltages
 
     plot_voltages(comparison, folder / "voltages.png")
+    if report:
+        from feederlab.report.html import write_report
+
+        write_report(comparison, folder / "report.html")
 
 
 def _refuse_changes(context: typer.Context) -> None:
