@@ -18,7 +18,7 @@ from feederlab import compare
 from feederlab.comparison import Comparison
 from feederlab.controllers.none import NoControl
 from feederlab.errors import ResultFileError
-from feederlab.study import Study
+from feederlab.study import ScenarioChoice, Study
 from feederlab.unfinished import Unfinished
 
 TESTS = Path(__file__).parent
@@ -26,12 +26,14 @@ TESTS = Path(__file__).parent
 
 def study(net: Path, log: Path, pause: float) -> Study:
     counting = f"toy_controllers:Counting:log={log},pause={pause}"
-    return Study(str(net), ("none", counting), profiles=str(net.parent / "profiles"), chunk="3h")
+    choice = ScenarioChoice(str(net), profiles=str(net.parent / "profiles"))
+    return Study((choice,), {"none": "none", counting: counting}, chunk="3h")
 
 
 def begin_elsewhere(asked: Study, out: Path, jobs: int) -> subprocess.Popen[bytes]:
     rows = [word for spec in asked.controllers for word in ("-c", spec)]
-    command = [sys.executable, "-m", "feederlab", "compare", asked.scenario, "--profiles", str(asked.profiles)]
+    net = asked.scenarios[0]
+    command = [sys.executable, "-m", "feederlab", "compare", net.name, "--profiles", str(net.profiles)]
     command += ["--chunk", asked.chunk, *rows, "--out", str(out), "--jobs", str(jobs)]
     env = {**os.environ, "PYTHONPATH": str(TESTS)}
     return subprocess.Popen(command, env=env, start_new_session=True)

@@ -50,7 +50,8 @@ def compare(
 ) -> None:
     """Compare controllers on a scenario over a window of time."""
     from feederlab.comparison import read_record
-    from feederlab.study import Study
+    from feederlab.study import Loop, Output, ScenarioChoice, Study, Windows
+    from feederlab.study_checks import by_spec
 
     if report and out is None:
         raise InputError("--report needs --out, the folder to write report.html into")
@@ -63,9 +64,9 @@ def compare(
         raise InputError("give a scenario (feederlab scenarios lists them) or --replay RUN.json")
     else:
         study = Study(
-            scenario=scenario, controllers=tuple(controller or ()), profiles=profiles, start=start, days=days,
-            step=step, band=_band(band), objective=objective, mismatch=mismatch, vm_noise=noise,
-            profile_noise=profile_noise, dropout=dropout, delay=delay, seed=seed, record=record, chunk=chunk,
+            (ScenarioChoice(scenario, "", profiles, step, _band(band), profile_noise),), by_spec(controller or ()),
+            Windows(() if start is None else (start,), days=days), (seed,), objective=objective,
+            options=Loop(mismatch, noise, dropout, delay), output=Output(record=record), chunk=chunk,
         ).absolute()  # fmt: skip
     with progress() as tell:
         comparison = study.run(
