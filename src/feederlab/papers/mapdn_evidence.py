@@ -108,12 +108,17 @@ def gather(
     study: MapdnClassical, network: str, windows: Sequence[Scenario], main: Comparison, how: How
 ) -> tuple[Evidence, dict[str, Comparison]]:
     """Run the variants of one network; return the evidence, and the comparisons by folder name."""
+    from feederlab.models.library import mapdn
     from feederlab.models.objective import Objective
     from feederlab.simulate import RunOptions
 
     options = RunOptions(record="metrics")
     noisy = [replace(w.with_noise(NOISE, k, one_sided=True), name="noise") for k, w in enumerate(windows)]
-    drawn = [one for k in range(study.draws) for one in _draw(study, network, k)]
+    drawn = [
+        replace(window, profiles=data.profiles, name=f"draw {seed}").trimmed()
+        for seed, data in ((seed, mapdn.redrawn(windows[0], seed)) for seed in range(study.draws))
+        for window in windows
+    ]
     variants = how.compare(f"{network}-variants", [*noisy, *drawn], CHEAP, options, certificates=False)
     goal = replace(options, objective=Objective.parse("substation_import"))
     imported = how.compare(f"{network}-import", windows[:1], ("opf",), goal, certificates=False)
@@ -133,15 +138,6 @@ def gather(
         },
     )  # fmt: skip
     return evidence, {f"{network}-variants": variants, f"{network}-import": imported}
-
-
-def _draw(study: MapdnClassical, network: str, seed: int) -> list[Scenario]:
-    """Return the study's windows on another draw of shapes."""
-    from feederlab.models.library import mapdn
-    from feederlab.models.windows import random_windows
-
-    windows = random_windows(mapdn.load(network, seed=seed), study.windows, study.periods, study.seed)
-    return [replace(window.trimmed(), name=f"draw {seed}") for window in windows]
 
 
 def _by_draw(variants: Comparison, spec: str, metric: str) -> FloatArray:

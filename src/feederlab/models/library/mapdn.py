@@ -32,8 +32,8 @@ and the droop keeps the band as in the paper.  Give another `seed` to see how mu
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,17 @@ def load(name: str, *, folder: str | Path | None = None, seed: int = SEED) -> Sc
     net.name = name
     net.bus["zone"] = network.zones(net, network.p_max_mw)
     _add_sites(net, network.p_max_mw)
-    found = _from_simbench(net, network.peak_mw, seed) if folder is None else read_folder(net, Path(folder))
+    found: Mapping[Key, Profile | pd.DataFrame] = (
+        _from_simbench(net, network.peak_mw, seed) if folder is None else read_folder(net, Path(folder))
+    )
     scenario = Scenario.build(Feeder.from_pandapower(net, name), found, name=name, band=BAND)
     return scenario.resample(STEP)
+
+
+def redrawn(scenario: Scenario, seed: int) -> Scenario:
+    """Return a scenario of `load` with the SimBench shapes that `seed` draws; feeder, window and step stay."""
+    net, peak = scenario.feeder.net, NETWORKS[scenario.feeder.name].peak_mw
+    return replace(scenario, profiles=_from_simbench(net, peak, seed))
 
 
 def read_folder(net: Any, folder: Path) -> dict[Key, Profile | pd.DataFrame]:
@@ -125,7 +133,7 @@ def _add_sites(net: Any, p_max_mw: dict[int, float]) -> None:
     )
 
 
-def _from_simbench(net: Any, peak_mw: float, seed: int) -> dict[Key, Profile | pd.DataFrame]:
+def _from_simbench(net: Any, peak_mw: float, seed: int) -> dict[Key, Profile]:
     rng = np.random.default_rng(seed)
     relative = unit_peak("load", load_shapes())
     buses, at = np.unique(net.load.bus.to_numpy(), return_inverse=True)
