@@ -101,7 +101,8 @@ def rows_of(name: str, windows: str, found: Study) -> list[list[str]]:
     steps = len(found.tight)
     return [
         [
-            name, windows, label, f"{steps}", f"{np.sum(gap <= CERTIFIED_PERCENT)} ({np.mean(gap <= CERTIFIED_PERCENT):.2%})",
+            name, windows, label, f"{steps}",
+            f"{np.sum(gap <= CERTIFIED_PERCENT)} ({np.mean(gap <= CERTIFIED_PERCENT):.2%})",
             f"{np.nanmax(gap):.4f}", f"{np.nanpercentile(gap, 95):.4f}", f"{np.nanmean(gap):.4f}",
             milliseconds(seconds / steps), count,
         ]

@@ -13,7 +13,7 @@ from feederlab.certify import certify, curtailed, lower_bounds
 from feederlab.controllers.lindistflow import LinDistFlow
 from feederlab.controllers.none import NoControl
 from feederlab.controllers.socp import Socp
-from feederlab.errors import NotRadialError
+from feederlab.errors import InputError, NotRadialError
 from feederlab.metrics import score
 from feederlab.simulate import simulate
 
@@ -96,3 +96,27 @@ def test_loops_are_refused():
     meshed = toy.scenario(meshed=True)
     with pytest.raises(NotRadialError):
         lower_bounds(meshed, meshed.task())
+
+
+def test_gaps_of_steps_and_regret_by_hand():
+    nan = np.nan
+    found = Certificate(
+        cost=np.array([1.1, 2.0, nan, 3e-9, 1e-3, 1.0]), bound=np.array([1.0, 2.0, 1.0, 0.0, 1e-10, -np.inf]),
+        bound_plain=np.array([0.5, 1.0, 1.0, 0.0, 0.0, -np.inf]), excess=np.zeros(6), least_excess=np.zeros(6),
+        out_of_band=np.zeros(6, dtype=bool),
+    )  # fmt: skip
+    assert found.step_percent == pytest.approx([10, 0, nan, 0, nan, nan], nan_ok=True)
+    assert found.plain_percent == pytest.approx([120, 100, nan, 0, nan, nan], nan_ok=True)
+    gap, total = found.regret(0.05)
+    assert gap[:2] == pytest.approx([0.1, 0.0])
+    assert total == pytest.approx(0.05 * np.array([0.1, 0.1, 0.1, 0.1, 0.101, 0.101]), abs=1e-9)
+
+
+def test_what_is_known_must_fit_and_caps_the_bound(scenario, task, bounds):
+    with pytest.raises(InputError, match=r"upper has shape \(3,\); it takes one number per step, 8"):
+        lower_bounds(scenario, task, upper=np.ones(3))
+    capped = lower_bounds(scenario, task, upper=np.full(8, np.nan))
+    assert (capped["bound"] == bounds["bound"]).all()
+    assert (bounds["bound"] <= bounds["upper"] * (1 + 1e-9)).all()
+    assert (bounds["bound_plain"] <= bounds["bound"]).all()
+    assert (bounds["tightened"] == 0).all()

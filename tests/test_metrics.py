@@ -174,6 +174,23 @@ def test_gap_and_proof_by_hand(none: Result) -> None:
     assert scores["certified_pct"] == pytest.approx(100 * (count - 1) / count)
 
 
+def test_how_tight_the_certificates_are_by_hand(none: Result) -> None:
+    count = none.data.sizes["time"]
+    data = none.data.copy(deep=True)
+    data["realised"][:], data["penalty"][:] = 1.0, 0.0
+    gap = np.linspace(0.0, 0.2, count)
+    series = {"bound": 1 / (1 + gap / 100), "bound_plain": np.full(count, 0.5), "least_excess": np.zeros(count)}
+    bounds = xr.Dataset({name: ("time", values) for name, values in series.items()})
+    scores = score(replace(none, data=data, certificate=bounds))
+    assert scores["gap_mean_pct"] == pytest.approx(0.1)
+    assert scores["gap_p95_pct"] == pytest.approx(0.19)
+    assert scores["gap_max_pct"] == pytest.approx(0.2)
+    assert scores["certified_01_pct"] == pytest.approx(100 * (gap <= 0.1).mean())
+    assert scores["gap_plain_pct"] == scores["gap_plain_p95_pct"] == pytest.approx(100)
+    assert scores["certified_01_plain_pct"] == 0
+    assert np.isnan(score(none)["certified_01_pct"])
+
+
 def test_no_percentage_of_a_bound_that_is_rounding(none: Result) -> None:
     count = none.data.sizes["time"]
     for bound, known in ((0.0, False), (2e-10, False), (-4e-12, False), (1e-6, True)):

@@ -173,13 +173,6 @@ METRICS: tuple[Metric, ...] = (
            lambda run: percent_above_bound(run("realised"), run.certificate.bound)),
     Metric("gap_penalised_pct", "gap with penalty", "%", "low", "certified gap with the voltage penalty on both sides",
            _OWN, lambda run: run.certificate.gap_percent),
-    Metric("gap_p95_pct", "gap p95", "%", "low", "95th percentile over the steps of the certified gap of a step, "
-           "penalty included, in percent of its bound", _OWN,
-           lambda run: _percentile(_known(run.certificate.step_percent), 95)),
-    Metric("certified_01_pct", "within 0.1 %", "%", "high", "share of steps that are certified to lie at most 0.1 % "
-           "above the optimum, penalty included", _OWN, lambda run: _share_within(run.certificate.step_percent)),
-    Metric("gap_plain_pct", "plain gap", "%", "", "what `gap_pct` would be without tightening the relaxation",
-           _OWN, lambda run: percent_above_bound(run("realised"), run.certificate.bound_plain)),
     Metric("max_loading_pct", "max loading", "%", "low", "highest loading of any line or transformer", _OWN,
            lambda run: _max(_any_loading(run))),
     Metric("decide_ms_p50", "decide p50", "ms", "low", "median wall time of a step's decision", _OWN,
@@ -233,6 +226,13 @@ METRICS: tuple[Metric, ...] = (
            lambda run: float((run("converged") == 0).sum())),
     Metric("certified_pct", "certified", "%", "", "share of steps that have a certified bound", _OWN,
            lambda run: 100 * _mean(np.isfinite(run.certificate.bound))),
+    Metric("gap_p95_pct", "gap p95", "%", "low", "95th percentile over the steps of the certified gap of a step, "
+           "penalty included, in percent of its bound", _OWN,
+           lambda run: _percentile(_known(run.certificate.step_percent), 95)),
+    Metric("certified_01_pct", "within 0.1 %", "%", "high", "share of steps that are certified to lie at most 0.1 % "
+           "above the optimum, penalty included", _OWN, lambda run: _share_within(run.certificate.step_percent)),
+    Metric("gap_plain_pct", "plain gap", "%", "", "what `gap_pct` would be without tightening the relaxation",
+           _OWN, lambda run: percent_above_bound(run("realised"), run.certificate.bound_plain)),
     Metric("gap_mean_pct", "mean gap of a step", "%", "low", "mean over the steps of the certified gap of a step, "
            "penalty included, in percent of its bound", _OWN, lambda run: _mean(run.certificate.step_percent)),
     Metric("gap_max_pct", "largest gap of a step", "%", "low", "the largest of them", _OWN,
