@@ -22,6 +22,7 @@ from feederlab.controllers.base import (
     Decision,
     Information,
     Measurement,
+    Measurements,
     Prepared,
     Scope,
     Setpoints,
@@ -221,6 +222,37 @@ def _closed_loop(case: Case) -> Iterator[str]:
             yield f"two runs with the same seed differ in {name}"
 
 
+def _batch(case: Case) -> Iterator[str]:
+    """Many steps decided at once equal the same steps decided one by one, whatever came before them."""
+    prepared, settle = case.prepare(), case.controller.settle
+    together = prepared.step_batch(_stacked(case))
+    if together is None:
+        return
+    if settle is not None and settle.start != "zero":
+        yield "step_batch must not be offered where a settling loop goes on from the previous setpoints"
+    if any(
+        getattr(together, name) is not None for kind in _SETPOINTS if kind != "inverters" for name in _SETPOINTS[kind]
+    ):
+        yield "step_batch may move inverters only; let it return None where it would move anything else"
+        return
+    later = case.run(case.measurements, prepared)[-1][1]
+    for k, measurement in enumerate(case.measurements):
+        row = {name: _row(getattr(together, name), k) for name in _SETPOINTS["inverters"]}
+        for state in (prepared.initial_state(), later):
+            alone, _ = prepared.step(state, _read_only(mask(case.controller.sees, measurement, case.seen)))
+            if not case.same(alone, replace(together, **row)):
+                yield f"decision {k} of step_batch differs from that of step"
+    scenario = _middle(case.scenario, 24)
+    batch, one_by_one = (
+        simulate(scenario, case.controller, RunOptions(seed=case.seed, batch=b)).data for b in (True, False)
+    )
+    for name in batch:
+        a, b = batch[name].to_numpy(), one_by_one[name].to_numpy()
+        same = np.allclose(a, b, rtol=1e-9, atol=1e-9, equal_nan=True) if a.dtype.kind == "f" else np.array_equal(a, b)
+        if not same:
+            yield f"{name} of a run with step_batch differs from that of one without"
+
+
 CHECKS: dict[str, Check] = {
     "immutable": _immutable,
     "repeatable": _repeatable,
@@ -230,6 +262,7 @@ CHECKS: dict[str, Check] = {
     "robust": _robust,
     "non-interference": _non_interference,
     "closed loop": _closed_loop,
+    "batch": _batch,
 }
 """name -> check; each yields one message per broken promise."""
 
@@ -246,6 +279,30 @@ def _measurements(scenario: Scenario, seed: int) -> list[Measurement]:
         solved = plant.solve(load, devices, slack)
         taken.append(Measurement.take(series.times[t], 0, solved, load, devices, series.p_available_mw[t], slack))
     return taken
+
+
+def _middle(scenario: Scenario, periods: int) -> Scenario:
+    """Return the middle `periods` steps, or all where there are fewer."""
+    count = min(periods, scenario.periods)
+    return scenario.window(scenario.start + (scenario.periods - count) // 2 * scenario.step, count)
+
+
+def _stacked(case: Case) -> Measurements:
+    """Return the case's measurements as `Prepared.step_batch` gets them."""
+    masked = [mask(case.controller.sees, m, case.seen) for m in case.measurements]
+    arrays = {
+        name: np.stack([getattr(m, name) for m in masked]) for name in (*_NODE_ARRAYS, *_DEVICE_ARRAYS["inverters"])
+    }
+    if case.controller.settle is None:
+        arrays.update({name: np.full_like(arrays[name], np.nan) for name in ("vm", "p_mw", "q_mvar")})
+    for values in arrays.values():
+        values.setflags(write=False)
+    times = pd.DatetimeIndex([m.time for m in masked])
+    return Measurements(times=times, settle_round=0, slack_vm=np.array([m.slack_vm for m in masked]), **arrays)
+
+
+def _row(values: Any, k: int) -> Any:
+    return values[k] if np.ndim(values) == 2 else values
 
 
 def _hard_days(good: Measurement) -> dict[str, Measurement]:

@@ -1,13 +1,23 @@
 """Every registered controller keeps the interface's promises, and the suite notices each broken one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from feederlab.controllers import registry
-from feederlab.controllers.base import GLOBAL, LOCAL, ZONE, Controller, Decision, Information, Prepared, Setpoints
+from feederlab.controllers.base import (
+    GLOBAL,
+    LOCAL,
+    ZONE,
+    Controller,
+    Decision,
+    Information,
+    Prepared,
+    Setpoints,
+    Settle,
+)
 from feederlab.testing import check_controller, example_scenario
 
 VARIANTS = [
@@ -188,6 +198,74 @@ def test_a_broken_promise_is_named(cls, decide, message, scenario):
     with pytest.raises(AssertionError) as caught:
         check_controller(cls(decide), scenario)
     assert message in str(caught.value)
+
+
+@dataclass(frozen=True)
+class BatchSinner(Controller):
+    """Steers q by the sun (or, settling, by the voltage); `together` says what it answers for many steps at once."""
+
+    sees: ClassVar[Information] = LOCAL
+    together: object = field(default=None, compare=False)
+    start: str = ""
+
+    @property
+    def settle(self):
+        return Settle(self.start, 0.5) if self.start else None
+
+    def prepare(self, task, *, seed=None):
+        return BatchReady(task, self)
+
+
+class BatchReady(Prepared):
+    def __init__(self, task, settings):
+        self.s, self.node, self.settings = task.inverters.s_mva, task.inverters.node, settings
+
+    def rule(self, vm, available):
+        signal = 1 - np.nan_to_num(vm, nan=1.0) if self.settings.start else -0.1 * available
+        return Setpoints(q_mvar=np.clip(signal, -0.5, 0.5) * self.s)
+
+    def step(self, state, m):
+        return self.rule(m.vm[self.node], m.p_available_mw), state
+
+    def step_batch(self, m):
+        return self.settings.together(self, m)
+
+
+def keeps_its_word(self, m):
+    return self.rule(m.vm[:, self.node], m.p_available_mw)
+
+
+def decides_otherwise(self, m):
+    return Setpoints(q_mvar=self.rule(m.vm[:, self.node], m.p_available_mw).q_mvar * (1 + 1e-3))
+
+
+def forgets_the_hour(self, m):
+    return Setpoints(q_mvar=self.rule(m.vm[0, self.node], m.p_available_mw[0]).q_mvar)
+
+
+def moves_storage(self, m):
+    return replace(keeps_its_word(self, m), storage_p_mw=np.zeros(2))
+
+
+BATCH_SINS = [
+    (decides_otherwise, "", "batch: decision 1 of step_batch differs from that of step"),
+    (decides_otherwise, "zero", "batch: q_mvar of a run with step_batch differs from that of one without"),
+    (forgets_the_hour, "", "batch: decision 1 of step_batch differs from that of step"),
+    (moves_storage, "", "batch: step_batch may move inverters only"),
+    (keeps_its_word, "previous", "batch: step_batch must not be offered where a settling loop goes on"),
+]
+
+
+@pytest.mark.parametrize(("together", "start", "message"), BATCH_SINS)
+def test_a_broken_promise_about_many_steps_is_named(together, start, message, scenario):
+    with pytest.raises(AssertionError) as caught:
+        check_controller(BatchSinner(together, start), scenario)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("start", ["", "zero"])
+def test_whoever_decides_many_steps_alike_passes(start, scenario):
+    check_controller(BatchSinner(keeps_its_word, start), scenario)
 
 
 @pytest.mark.parametrize("cls", [Sinner, ZoneSinner, GlobalSinner])

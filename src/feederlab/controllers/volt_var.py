@@ -59,12 +59,12 @@ class VoltVar(Controller):
         return Settle(start, self.damping, self.tol, self.max_rounds, self.response_s)
 
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
-        return _Prepared(task, find_curve(self.curve, VOLT_VAR), self.priority)
+        return _Prepared(task, find_curve(self.curve, VOLT_VAR), self.priority, self.settle.start == "zero")
 
 
 class _Prepared(Prepared):
-    def __init__(self, task: ControlTask, curve: Curve, priority: str) -> None:
-        self._terminals, self._curve, self._priority = Terminals(task), curve, priority
+    def __init__(self, task: ControlTask, curve: Curve, priority: str, from_zero: bool) -> None:
+        self._terminals, self._curve, self._priority, self._from_zero = Terminals(task), curve, priority, from_zero
         self._s = task.inverters.s_mva
 
     def initial_state(self) -> State:
@@ -74,7 +74,9 @@ class _Prepared(Prepared):
         vm = self._terminals.read(state, measurement)
         return self._decide(vm, measurement.p_available_mw), {"vm": vm}
 
-    def step_batch(self, measurements: Measurements) -> Setpoints:
+    def step_batch(self, measurements: Measurements) -> Setpoints | None:
+        if not self._from_zero:
+            return None
         return self._decide(self._terminals.read_batch(measurements), measurements.p_available_mw)
 
     def _decide(self, vm: FloatArray, available: FloatArray) -> Setpoints:

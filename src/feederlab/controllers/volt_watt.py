@@ -54,12 +54,12 @@ class VoltWatt(Controller):
         return Settle(self.start, self.damping, self.tol, self.max_rounds)
 
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
-        return _Prepared(task, find_curve(self.curve, VOLT_WATT), self.p_rated)
+        return _Prepared(task, find_curve(self.curve, VOLT_WATT), self.p_rated, self.start == "zero")
 
 
 class _Prepared(Prepared):
-    def __init__(self, task: ControlTask, curve: Curve, p_rated: float) -> None:
-        self._terminals, self._curve = Terminals(task), curve
+    def __init__(self, task: ControlTask, curve: Curve, p_rated: float, from_zero: bool) -> None:
+        self._terminals, self._curve, self._from_zero = Terminals(task), curve, from_zero
         self._p_rated = task.inverters.s_mva * p_rated
         self._no_q = np.zeros(len(task.inverters))
 
@@ -70,7 +70,9 @@ class _Prepared(Prepared):
         vm = self._terminals.read(state, measurement)
         return self._decide(vm, measurement.p_available_mw), {"vm": vm}
 
-    def step_batch(self, measurements: Measurements) -> Setpoints:
+    def step_batch(self, measurements: Measurements) -> Setpoints | None:
+        if not self._from_zero:
+            return None
         return self._decide(self._terminals.read_batch(measurements), measurements.p_available_mw)
 
     def _decide(self, vm: FloatArray, available: FloatArray) -> Setpoints:
