@@ -13,6 +13,7 @@ from feederlab.comparison import Cell, new_record
 from feederlab.controllers.base import Controller
 from feederlab.controllers.registry import create
 from feederlab.errors import InputError
+from feederlab.models.arrays import FloatArray
 from feederlab.models.scenario import Scenario
 from feederlab.provenance import provenance
 from feederlab.simulate import RunOptions, simulate
@@ -61,6 +62,7 @@ class Bounds:
     """Lower bounds of one part of a window, as a Dataset over time.
 
     course : the run whose taps, capacitor steps and storage the bounds are for; None: the scenario's own.
+    upper : (T,) what the cheapest of the runs that share the bounds cost at each step.
     """
 
     key: str
@@ -68,6 +70,7 @@ class Bounds:
     options: RunOptions
     curtail: bool
     course: xr.Dataset | None
+    upper: FloatArray
     what: str = "lower bounds"
 
     @property
@@ -80,7 +83,9 @@ class Bounds:
         from feederlab.certify import lower_bounds
 
         task = self.scenario.task(self.options.objective)
-        return lower_bounds(self.scenario, task, course=self.course, curtail=self.curtail, progress=done)
+        return lower_bounds(
+            self.scenario, task, course=self.course, curtail=self.curtail, upper=self.upper, progress=done
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,22 +164,26 @@ class Plan:
         from feederlab.certify import curtailed
 
         wanted: dict[tuple[Any, ...], Bounds] = {}
-        place: dict[tuple[Any, ...], int] = {}
-        taken: dict[Cell, list[int]] = {}
+        taken: dict[Cell, list[tuple[Any, ...]]] = {}
+        cost: dict[tuple[Any, ...], FloatArray] = {}
         windows, cells = list(self.windows), self.cells
         for cell, results in runs.items():
             window = (cell.scenario, cell.window)
             for part, (scenario, result) in enumerate(zip(self.parts[window], results, strict=True)):
-                curtail, moved = curtailed(result.data), _moved(scenario, result.data)
-                key = (window, part, curtail, cell if moved else None)
-                if key not in wanted:
-                    own = f"-{cells.index(cell):05d}" if moved else ""
-                    name = f"bounds-{windows.index(window):05d}-{part:03d}{'-curtail' if curtail else ''}{own}"
-                    course = result.data if moved else None
-                    wanted[key] = Bounds(name, scenario, self.options, curtail, course)
-                    place[key] = len(place)
-                taken.setdefault(cell, []).append(place[key])
-        return list(wanted.values()), taken
+                data, curtail = result.data, curtailed(result.data)
+                own = cell if _moved(scenario, data) else None
+                key = (window, part, own, curtail)
+                paid = np.asarray((data["realised"] + data["penalty"]).to_numpy(), dtype=float)
+                for covered in (key, (*key[:3], True)):  # a bound that allows for curtailment covers runs without
+                    cost[covered] = np.fmin(cost.get(covered, np.inf), paid)
+                name = f"bounds-{windows.index(window):05d}-{part:03d}{'-curtail' if curtail else ''}"
+                name += f"-{cells.index(cell):05d}" if own else ""
+                course = data if own else None
+                wanted.setdefault(key, Bounds(name, scenario, self.options, curtail, course, cost[key]))
+                taken.setdefault(cell, []).append(key)
+        place = {key: k for k, key in enumerate(wanted)}
+        pieces = [replace(bounds, upper=cost[key]) for key, bounds in wanted.items()]
+        return pieces, {cell: [place[key] for key in keys] for cell, keys in taken.items()}
 
     def record(self) -> dict[str, Any]:
         """Return what identifies the comparison, JSON-ready."""
