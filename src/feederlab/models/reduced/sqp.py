@@ -129,10 +129,12 @@ class _Run:
         low, high = np.maximum(self.low - z, -self.radius), np.minimum(self.high - z, self.radius)
         step = solve(problem, low, high, self.sides)
         if step is None:
-            return "stalled"
+            return self._refused()
         expected = -problem.value(step.d)
-        floor = 1e-3 * self.model.problem.unit_cost
-        last = expected <= self.settings.tol * max(abs(self.at.cost), floor)
+        little = self.settings.tol * max(abs(self.at.cost), 1e-3 * self.model.problem.unit_cost)
+        if expected < -little:  # the program was not solved well enough
+            return self._refused()
+        last = expected <= little
         trial = self._try(z + step.d)
         if not last:
             trial, step = self._corrected(z, problem, (low, high), trial, step, self.at.cost - _POOR * expected)
@@ -145,9 +147,11 @@ class _Run:
         if gain > _GOOD * expected and size > 0.99 * self.radius:
             self.radius *= 2
         elif gain < _POOR * expected:
-            self.radius = (0.5 if gain > 0 else 0.25) * min(size, self.radius)
-        if gain > 0:
-            return "improved"
+            self.radius = min(size, self.radius) / 2
+        return "improved" if gain > 0 else self._refused()
+
+    def _refused(self) -> str:
+        self.radius /= 2
         return "stalled" if self.radius < _SMALLEST else "refused"
 
     def _corrected(

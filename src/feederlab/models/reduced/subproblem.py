@@ -3,10 +3,10 @@
     minimise    g'd + 1/2 d'Hd + price * sum_i max(0, h_i + a_i'd)
     subject to  low <= d <= high,   C d <= c.
 
-Of hundreds of rows a few decide.  Every other row is on one side of its limit wherever d goes: it costs nothing, or
-grows linearly.  So rows are first taken to stay on the side where they are, which can only make the program cheaper,
-and those that the solution carries across their limit get a slack of their own until none is left (a cutting-plane
-method: it ends after finitely many rounds at the solution of the whole program).
+Of hundreds of rows a few decide.  Every other row is on one side of its limit at the solution: it costs nothing there,
+or grows linearly.  So rows are first taken to stay on one side everywhere, which can only make the program cheaper, and
+those that the solution carries furthest across their limit get a slack of their own, until none is across: a
+cutting-plane method, which ends at the solution of the whole program.
 """
 
 from __future__ import annotations
@@ -67,17 +67,21 @@ class Step:
 
 def solve(problem: Subproblem, low: FloatArray, high: FloatArray, guess: Sides) -> Step | None:
     """Return the solution, None if the solver has none."""
-    above, kinked = guess.above, guess.kinked.copy()
+    reach = np.maximum(-low, high)
+    lost = problem.rows - np.abs(problem.slopes) @ reach > 0  # whatever the step
+    above, kinked = guess.above | lost, guess.kinked & ~lost
+    step = None
     for _ in range(_ROUNDS):
         step = _relaxed(problem, low, high, above, kinked)
         if step is None:
-            return None
-        end = problem.rows + problem.slopes @ step.d
-        crossing = np.where(kinked, 0.0, np.where(above, -end, end))
-        if crossing.max(initial=0.0) <= _CROSSED:
             break
-        most = np.argsort(-crossing)[:_ADDED]
-        kinked[most[crossing[most] > _CROSSED]] = True
+        end = problem.rows + problem.slopes @ step.d
+        across = np.where(kinked, 0.0, np.where(above, -end, end))
+        found = np.flatnonzero(across > _CROSSED)
+        if not len(found):
+            break
+        count = max(_ADDED, len(found) // 8)
+        kinked[found[np.argsort(-across[found])[:count]]] = True
     return step
 
 
