@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all lint bench clean
+.PHONY: setup demo browser test test-all lint bench clean
 
 setup: .venv/.ready
 
@@ -13,7 +13,7 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/feederlab compare mapdn33 --start 2016-06-22 --days 1 --step 3min \
 	  -c none -c volt_var:curve=mapdn -c volt_var:curve=ieee1547_b -c lindistflow -c socp -c opf \
-	  --out runs/demo --overwrite
+	  --out runs/demo --overwrite --report
 
 lint: setup
 	$(BIN)/ruff check .
@@ -21,10 +21,13 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+browser: setup
+	tools/browser.sh
+
+test: lint browser
 	$(BIN)/pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered
 
-test-all: lint
+test-all: lint browser
 	$(BIN)/pytest -n 2 --cov
 
 bench: setup

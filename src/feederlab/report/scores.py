@@ -151,8 +151,14 @@ def _sentences(rows: pd.DataFrame, comparison: Comparison, objective: str) -> It
     else:
         fewest = out.index[out == out.min()].tolist()
         yield (
-            f"No controller keeps every bus in the band. {_names(fewest)} comes closest: out of band at "
-            f"{int(out.min()):,} of {total:,} steps, mean {what} {costs(fewest[0])}."
+            f"No controller keeps every bus in the band. {_names(fewest)} {'comes' if len(fewest) == 1 else 'come'} "
+            f"closest: out of band at {int(out.min()):,} of {total:,} steps."
+        )
+        best = min(fewest, key=lambda label: float(cost[label]) if np.isfinite(cost[label]) else np.inf)
+        yield f"The mean {what}{' of ' + str(best) if len(fewest) > 1 else ''}: {cost[best]:.4g}{unit}." + (
+            f" With the price of leaving the band, its cost lies {_percent(gap[best])} above the certified lower bound."
+            if np.isfinite(gap[best])
+            else ""
         )
     leavers = [label for label in out.index if out[label] > 0 and (keepers or out[label] > out.min())]
     if leavers:

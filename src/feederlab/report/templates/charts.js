@@ -223,8 +223,12 @@
       draw(divs[place], traces, { shapes: bandLines(), hovermode: "x", xaxis: { type: "date", nticks: 6 },
         yaxis: { range: [v0 - pad, v1 + pad], tickformat: ".2f", title: { text: "p.u.", font: { size: 12 } } } });
     }
+    const detail = shownRuns().some(([, one]) => one.p_mid);
+    at("envelope-lead").textContent = (detail ? "The range of all buses (light), of the middle 80 % (darker) and the median bus (line)." : "The range of all buses.")
+      + (low === null && high === null ? " These runs do not hold the band." : " Dashed: the band; orange-red: out of it.");
     at("binned").textContent = group().bin > 1 ? `Each point stands for ${group().bin} steps: highest and lowest voltages are kept, the median is averaged.` : "";
   };
+  const fullLoad = [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100, y1: 100, line: { color: ink, width: 1, dash: "dash" } }];
   const drawDurations = () => {
     clear(at("duration-grid"));
     const kinds = [["vm_max", "Highest bus voltage", "p.u."], ["vm_min", "Lowest bus voltage", "p.u."], ["losses", "Losses", "MW"], ["loading", "Highest loading of a line or transformer", "%"]];
@@ -234,7 +238,7 @@
       const share = f32(some[0][1].duration[name]).length - 1;
       draw(div, some.map(([k, one]) => line(k, [...Array(share + 1).keys()].map((q) => (100 * q) / share), f32(one.duration[name]),
         { hovertemplate: `${plain(k)}<br>%{y:.5g} ${unit} exceeded in %{x:.0f} %<extra></extra>` })),
-      { shapes: unit === "p.u." ? bandLines() : [], xaxis: { title: { text: "share of steps (%)", font: { size: 12 } }, range: [0, 100], tickvals: [0, 25, 50, 75, 100] },
+      { shapes: unit === "p.u." ? bandLines() : unit === "%" ? fullLoad : [], xaxis: { title: { text: "share of steps (%)", font: { size: 12 } }, range: [0, 100], tickvals: [0, 25, 50, 75, 100] },
         yaxis: { ...(unit === "p.u." ? { tickformat: ".2f" } : { rangemode: "tozero" }) } });
     }
   };
@@ -252,7 +256,7 @@
       const y = [...f32(one[kind])];
       return line(k, group().time, log ? y.map((v) => Math.max(v, floor)) : y, { customdata: y,
         hovertemplate: `${plain(k)}<br>%{x}: %{customdata:.4g} ${page.regret_unit}<extra></extra>` });
-    }), { xaxis: { type: "date" }, yaxis: { type: log ? "log" : "linear", title: { text: page.regret_unit, font: { size: 12 } }, ...(log ? { exponentformat: "power", dtick: 1 } : {}) } });
+    }), { xaxis: { type: "date" }, yaxis: { type: log ? "log" : "linear", title: { text: page.regret_unit, font: { size: 12 } }, ...(log ? { exponentformat: "e", dtick: 1 } : {}) } });
     at("regret-note").textContent = log
       ? `Logarithmic; sums below ${floor.toExponential()} ${page.regret_unit} are drawn there: solvers are no more exact than that.`
       : "Below zero: a run that saves by leaving the band.";
@@ -285,7 +289,8 @@
     perInverter("q_pct", "Reactive power of each inverter", "mean |q|, % of the rating");
     perInverter("curtailed_mwh", "Curtailed energy of each inverter", "MWh");
     for (const [name, title] of [["soc", "State of charge of storage"], ["tap", "Tap positions"], ["step", "Capacitor steps"]]) {
-      const some = shownRuns().filter(([, one]) => one.devices[name]);
+      const moves = (values) => { const [v0, v1] = extent([f32(values)]); return v1 - v0 > 1e-9; };
+      const some = shownRuns().filter(([, one]) => Object.values(one.devices[name] || {}).some(moves));
       if (!some.length) continue;
       const div = figure(box, title, name === "soc" ? "share of the capacity" : "");
       later.push(() => draw(div, some.flatMap(([k, one]) => Object.entries(one.devices[name]).map(([device, values]) => line(k, group().time, f32(values), {
