@@ -75,7 +75,10 @@ def main() -> int:
     show("Under a deadline", DEADLINE, deadline)
     if options.write:
         command = f"python -m benchmarks.sqp_against_ipopt --write --steps {options.steps}"
-        body = f"{options.steps} random steps each, half of them around noon in summer; one decision at a time.\n\n"
+        body = (
+            f"{options.steps} random steps each, half of them around noon in summer.  sqp and ipopt start from the "
+            "setpoints of the step before (3 minutes) or q = 0; with 'certify' the relaxation comes first.\n\n"
+        )
         write_section(
             "sqp-against-ipopt", command, body + markdown(EQUAL, equal) + "\n\n" + markdown(DEADLINE, deadline)
         )

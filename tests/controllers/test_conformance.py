@@ -28,6 +28,7 @@ VARIANTS = [
     "watt_var:priority=var",
     "fixed_pf:cos_phi=0.9,direction=inject,priority=var",
     "feedback:rounds=1,margin=0",
+    "opf:method=sqp,curtail=true,max_loading_percent=60",
 ]
 
 

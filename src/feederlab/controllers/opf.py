@@ -24,7 +24,8 @@ class Opf(Controller):
     relaxation proves to be the least possible, they are the global optimum (status ``"global"``).  Otherwise a local
     search starts from them, and whatever costs least in an AC power flow is taken: its answer, the relaxation's, or the
     previous setpoints (status ``"global"`` if that meets the bound, else ``"local"``).  Where limits remain broken it
-    searches from a second start.  On a meshed feeder there is no relaxation and no bound.
+    searches from a second start.  On a meshed feeder there is no relaxation and no bound.  A search ends in a local
+    optimum; where exports are curtailed for a loading limit there are many, some 0.5 % apart.
 
     Costs are the task's objective plus its voltage penalty, which also prices overloads (`SetpointProblem`);
     `Decision.objective` is that cost in an AC power flow.  The bound knows no loading limits, and stays one.

@@ -83,9 +83,13 @@ class _Step:
             starts.append(self._at(self.found.all[0].q_mvar, self.found.all[0].p_mw))
         starts.sort(key=lambda start: start.cost)
         ends = [self._search(starts[0])]
-        price = ends[0][0].price
-        if price.excess + price.overload > _INSIDE and np.isinf(self.prepared.deadline_s):
-            ends.append(self._search(starts[-1]))
+        if np.isinf(self.prepared.deadline_s):
+            price, problem = ends[0][0].price, self.model.problem
+            if price.excess + price.overload > _INSIDE:
+                ends.append(self._search(starts[-1]))
+            if problem.curtail and problem.limits is not None:
+                # Exports have many local optima; the one found from no output at all is often better.
+                ends.append(self._search(self._at(0 * self.q, 0 * self.q)))
         best, status = min(ends, key=lambda end: end[0].cost)
         self.found.add("sqp", best.q_mvar, best.p_mw, best.cost)
         return self.found.decide(PRIMARY, _ENDS.get(status, status))
