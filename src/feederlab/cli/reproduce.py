@@ -44,6 +44,8 @@ def reproduce(
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     study = papers.create(name, **given)
+    if resume and out is None:
+        raise InputError("--resume goes on with what a killed run left in --out: give that folder")
 
     from feederlab.papers import rendering
     from feederlab.papers.reproduction import How

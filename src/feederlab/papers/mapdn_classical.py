@@ -86,8 +86,8 @@ class MapdnClassical(Reproduction):
         for network in self.networks:
             windows = random_windows(mapdn.load(network), self.windows, self.periods, self.seed)
             main = how.compare(network, windows, tuple(published.LABELS), RunOptions(record="float32"))
-            found, more = gather(self, network, windows, main, how)
-            comparisons |= {network: main} | more
+            found = gather(self, network, windows, main, how)
+            comparisons[network] = main
             evidence.append(found)
             rows += rows_of(network, main, found)
             voltages += [_head(network, spec) | _means(main, spec, VOLTAGES) for spec in published.LABELS]

@@ -104,10 +104,8 @@ class Evidence:
         return f"{len(drawn)} draws of the data give {mean:.{row.digits}f} ± {std:.{row.digits}f}, {least} to {most}"
 
 
-def gather(
-    study: MapdnClassical, network: str, windows: Sequence[Scenario], main: Comparison, how: How
-) -> tuple[Evidence, dict[str, Comparison]]:
-    """Run the variants of one network; return the evidence, and the comparisons by folder name."""
+def gather(study: MapdnClassical, network: str, windows: Sequence[Scenario], main: Comparison, how: How) -> Evidence:
+    """Run the variants of one network; their runs are not kept: reading and writing them takes longer than they do."""
     from feederlab.models.library import mapdn
     from feederlab.models.objective import Objective
     from feederlab.simulate import RunOptions
@@ -119,15 +117,15 @@ def gather(
         for seed, data in ((seed, mapdn.redrawn(windows[0], seed)) for seed in range(study.draws))
         for window in windows
     ]
-    variants = how.compare(f"{network}-variants", [*noisy, *drawn], CHEAP, options, certificates=False)
+    variants = how.compare(f"{network}-variants", [*noisy, *drawn], CHEAP, options, certificates=False, keep=False)
     goal = replace(options, objective=Objective.parse("substation_import"))
-    imported = how.compare(f"{network}-import", windows[:1], ("opf",), goal, certificates=False)
+    imported = how.compare(f"{network}-import", windows[:1], ("opf",), goal, certificates=False, keep=False)
     cells = [cell for cell in main.runs if cell.controller == "opf"]
     at_import, at_losses = imported.run("opf").data, main.run("opf", window=cells[0].window).data
     losses = at_losses["losses_mw"].to_numpy()
     optimal = main.metrics.sel(controller="opf")
     solved, kept = _runopp(study, windows, main)
-    evidence = Evidence(
+    return Evidence(
         network=network, buses=len(windows[0].feeder.bus_index), steps=sum(w.periods for w in windows),
         out=int(optimal["infeasible_steps"].sum()), proven=int(optimal["infeasible_proven"].sum()),
         runopp=min(study.runopp, study.windows * study.periods), solved=solved, kept=kept,
@@ -137,7 +135,6 @@ def gather(
             (spec, metric): _by_draw(variants, spec, metric) for spec in CHEAP for metric in ("cr_pct", "line_loss_mw")
         },
     )  # fmt: skip
-    return evidence, {f"{network}-variants": variants, f"{network}-import": imported}
 
 
 def _by_draw(variants: Comparison, spec: str, metric: str) -> FloatArray:

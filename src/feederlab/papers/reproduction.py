@@ -62,7 +62,8 @@ class Reproduced:
     """The answer of a reproduction.
 
     settings : what was computed.  rows : reported beside reproduced.  tables : title -> DataFrame, units in the column
-    names.  notes : numbered from 1.  seconds : wall time.  comparisons : folder name -> the runs behind the figures.
+    names.  notes : numbered from 1.  seconds : wall time.  comparisons : folder name -> the runs behind the
+    reproduced figures.
     """
 
     name: str
@@ -158,16 +159,17 @@ class How:
         options: RunOptions,
         *,
         certificates: bool = True,
+        keep: bool = True,
     ) -> Comparison:
-        """Run a comparison, and save it to the folder `name` of `out`."""
+        """Run a comparison and, with `keep`, save it to the folder `name` of `out`."""
         from feederlab.compare import compare
 
+        out = self.out / name if keep and self.out is not None else None
         total = (len(controllers) + certificates) * sum(one.periods for one in scenarios)
         tell = self.progress
         return compare(
             list(scenarios), controllers, options, jobs=self.jobs, certificates=certificates,
-            out=None if self.out is None else self.out / name, overwrite=self.overwrite,
-            resume=self.resume and self.out is not None,
+            out=out, overwrite=self.overwrite, resume=self.resume and out is not None,
             progress=None if tell is None else lambda what, steps, of: tell(name, steps, total),
         )  # fmt: skip
 

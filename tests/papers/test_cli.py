@@ -1,0 +1,72 @@
+"""`feederlab reproduce` on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from feederlab import cli
+
+QUICK = ("reproduce", "opf-baselines", "--cases", "case9", "--networks", "case33", "--steps", "2", "--jobs", "1")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["feederlab", *map(str, words)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(exit_.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+def test_list(run) -> None:
+    code, out, _ = run("reproduce", "--list")
+    assert code == 0
+    assert "mapdn-classical" in out
+    assert set(json.loads(run("reproduce", "--list", "--json")[1])) == {"mapdn-classical", "opf-baselines"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("mapdn-clasical",), 3, "did you mean 'mapdn-classical'"),
+        ((), 2, "reproduce --list shows the names"),
+        (("opf-baselines", "--windows", "3"), 2, "'opf-baselines' has no windows"),
+        (("mapdn-classical", "--networks", "mapdn33,mapdn34"), 3, "unknown network 'mapdn34'"),
+        (("mapdn-classical", "--networks", "mapdn33", "--windows", "999999"), 2, "draw at most"),
+        (("opf-baselines", "--networks", "case33", "--resume"), 2, "--out"),
+    ],
+)
+def test_wrong_words(run, words: tuple[str, ...], code: int, message: str) -> None:
+    answer, out, err = run("reproduce", *words)
+    assert answer == code
+    assert out == ""
+    assert message in err
+
+
+def test_prints_saves_and_writes(run, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    code, out, err = run(*QUICK, "--out", tmp_path / "out", "--resume", "--write", page)
+    assert (code, err) == (0, "")
+    for words in ("202.677", "agrees to the digits", "written to"):
+        assert words in out
+    text = page.read_text()
+    assert "`feederlab reproduce opf-baselines --networks case33 --cases case9 --steps 2`, 20" in text
+    assert "| case33bw | power flow | losses (kW) | 202.677, literature | 202.677 |" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "exactness", "reproduction.json", "table.csv", "tables",
+    ]  # fmt: skip
+
+
+def test_json_and_nothing_but_losses(run) -> None:
+    code, out, _ = run("reproduce", "opf-baselines", "--cases", "", "--networks", "", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["settings"] == {"cases": [], "networks": [], "steps": 16}
+    assert found["rows"][0]["reproduced"] == pytest.approx(202.677, abs=6e-4)
