@@ -40,6 +40,18 @@ def rows() -> Iterator[Row]:
             yield Row("AC OPF, mapdn322: median decision", float(np.median(ours)), "", np.nan, float(np.median(ours)),
                       0.1, faster=False, note="seconds")  # fmt: skip
             yield Row("AC OPF, mapdn322: slowest decision", worst, "", np.nan, worst, 5.0, faster=False, note="seconds")
+    yield sqp_against_ipopt(load("mapdn322").days(SUMMER, 1))
+
+
+def sqp_against_ipopt(day: Scenario) -> Row:
+    """Both without the relaxation, each on its own closed loop of a day in steps of an hour and a half."""
+    coarse = replace(day, step=day.step * 30, periods=day.periods // 30)
+    ipopt, sqp = (simulate(coarse, create(f"opf:certify=false,method={method}")) for method in ("ipopt", "sqp"))
+    theirs, ours = (run.timing.decision_s.to_numpy() for run in (ipopt, sqp))
+    worse = (sqp.data.losses_mw / ipopt.data.losses_mw - 1).max()
+    note = f"slowest {1e3 * ours.max():.0f} ms; losses at most {float(worse):.0e} above Ipopt's"
+    return Row("opf:method=sqp, mapdn322 (median)", float(np.median(ours)), "Ipopt", float(np.median(theirs)),
+               float(np.median(theirs) / np.median(ours)), 10.0, note=note)  # fmt: skip
 
 
 def by_runopp(scenario: Scenario) -> tuple[np.ndarray, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -79,14 +80,14 @@ class SetpointProblem:
         self.flow: PowerFlow = engine(feeder)
         self.used = np.flatnonzero((feeder.inverters.node >= 0) & (feeder.inverters.s_mva > 0))
 
-    @property
+    @cached_property
     def rated_mva(self) -> float:
         """The feeder's peak load or inverter rating, whichever is larger (MVA)."""
         inverters, loads = self.feeder.inverters, self.feeder.loads
         load = float(np.abs((loads.p_mw + 1j * loads.q_mvar) * loads.scaling).sum())
         return max(load, float(inverters.s_mva.sum())) or self.feeder.base_mva
 
-    @property
+    @cached_property
     def unit_cost(self) -> float:
         """What the objective is worth where its power terms are the rated power and all others one."""
         power = {"losses", "substation_import", "curtailment"}

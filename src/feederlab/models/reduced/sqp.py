@@ -25,6 +25,7 @@ _GOOD, _POOR = 0.75, 0.25  # gain over what the model expected: trust it further
 _CORRECTIONS = 5
 _SMALLEST = 1e-8  # trust region, of the ratings
 _LEAST_CURVATURE = 1e-6  # of the largest
+_NEAR = 1e-3  # of the cost: what a step may gain for the model to count as tested where it matters
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +48,9 @@ class SqpResult:
 class Sqp:
     """The method with its settings.
 
-    tol : ends when the model expects less than this share of the cost (or of a thousandth of its unit, if that is
-    larger) to be left; the last step is still taken.  max_iterations : states to linearise.
+    tol : of the cost (or of a thousandth of its unit, if that is larger).  The search ends when the model expects less
+    than this to be left, the last step still being taken; or when it was right to within this about a small step inside
+    the trust region, which leaves less.  max_iterations : states to linearise.
     """
 
     tol: float = 1e-7
@@ -100,7 +102,7 @@ class _Run:
     ) -> None:
         self.settings, self.model, self.point, self.at, self.clock = settings, model, point, start, clock
         self.low, self.high = model.bounds(point)
-        self.radius = 1.0
+        self.radius, self.convex = 1.0, True
         self.iterations = self.flows = 0
         none = np.zeros(len(start.rows))
         self.step = Step(np.zeros(model.size), none, np.zeros(len(model.rating)), model.problem.voltage_penalty)
@@ -142,7 +144,8 @@ class _Run:
         self.sides = step.sides()
         if gain > 0:
             self.at, self.step = trial, step
-        if last:
+        exact = self.convex and size < 0.99 * self.radius and expected <= _NEAR * max(abs(self.at.cost), little)
+        if last or (exact and abs(gain - expected) <= little):
             return "converged"
         if gain > _GOOD * expected and size > 0.99 * self.radius:
             self.radius *= 2
@@ -191,6 +194,7 @@ class _Run:
         h += disc.curvature(self.step.hard)
         values, vectors = np.linalg.eigh(h)
         floor = _LEAST_CURVATURE * float(np.abs(values).max(initial=0.0))
+        self.convex = bool(values.min(initial=np.inf) >= floor)
         h = (vectors * np.maximum(values, floor or 1.0)) @ vectors.T
         return Subproblem(
             h, by.gradient, self.at.rows, by.slopes, self.model.problem.voltage_penalty, disc.slopes, disc.room
