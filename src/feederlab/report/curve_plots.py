@@ -27,6 +27,8 @@ from feederlab.report.style import COLOURS, DASHES, INK, clock, new_figure, save
 
 REGRET_FLOOR = 1e-6
 """Where a sum of regrets (objective units x hours) is drawn that is lower: a solver's accuracy over many steps."""
+TIME_FLOOR_MS = 1e-3
+"""Where a decision time is drawn that is shorter: a clock shows no more (the share of a batch does)."""
 _HEAT_STEPS = 2000  # steps of a heat map: more than its pixels
 
 
@@ -90,7 +92,7 @@ def plot_durations(comparison: Comparison, cells: Sequence[Cell], path: str | Pa
     curves = {title: by for title, by in curves.items() if any(len(curve) for curve in by.values())}
     share = np.linspace(0, 100, QUANTILES)
     with new_figure(7.6, 2.6 * math.ceil(len(curves) / 2) + 0.6) as figure:
-        axes = figure.subplots(math.ceil(len(curves) / 2), 2, squeeze=False, sharex=True)
+        axes = figure.subplots(math.ceil(len(curves) / 2), 2, squeeze=False)
         for ax in axes.flat[len(curves) :]:
             ax.set_axis_off()
         for (title, by), ax in zip(curves.items(), axes.flat, strict=False):
@@ -102,7 +104,7 @@ def plot_durations(comparison: Comparison, cells: Sequence[Cell], path: str | Pa
             for limit in band_of(comparison.runs[cells[0]].data) if "p.u." in title else ():
                 if np.isfinite(limit):
                     ax.axhline(limit, color=INK, linestyle=(0, (4, 3)), linewidth=0.9)
-        for ax in axes[-1]:
+        for ax in axes.flat[max(len(curves) - 2, 0) : len(curves)]:
             ax.set_xlabel("share of the steps (%)")
         _legend(figure, axes[0, 0])
         return save_figure(figure, path)
@@ -140,7 +142,7 @@ def plot_decision_times(comparison: Comparison, cells: Sequence[Cell], path: str
         for k, cell in enumerate(cells):
             ms = np.sort(1e3 * floats(comparison.runs[cell].timing["decision_s"]))
             share = 100 * np.arange(1, len(ms) + 1) / len(ms)
-            ax.plot(np.maximum(ms, 1e-6), share, label=cell.controller, **_line(k))
+            ax.plot(np.maximum(ms, TIME_FLOOR_MS), share, label=cell.controller, **_line(k))
         ax.set_xscale("log")
         ax.set_xlabel("time for a decision (ms)")
         ax.set_ylabel("share of the steps (%)")

@@ -13,7 +13,7 @@ import numpy as np
 
 from feederlab.errors import InputError
 from feederlab.report.content import draw_content
-from feederlab.report.curve_plots import REGRET_FLOOR
+from feederlab.report.curve_plots import REGRET_FLOOR, TIME_FLOOR_MS
 from feederlab.report.feeder_plot import DEVICES
 from feederlab.report.scores import columns, findings, objective_of, regret_unit, settings, views
 from feederlab.report.series import band_of
@@ -106,6 +106,7 @@ def _content(comparison: Comparison, objective: str) -> dict[str, Any]:
         "notes": notes,
         "regret_unit": regret_unit(objective),
         "regret_floor": REGRET_FLOOR,
+        "time_floor": TIME_FLOOR_MS,
         "style": {
             "ink": INK, "muted": MUTED, "grid": GRID, "alarm": ALARM, "colours": list(COLOURS),
             "ramp": [[k / (len(_RAMP) - 1), colour] for k, colour in enumerate(_RAMP)],
@@ -177,10 +178,16 @@ def _configuration(comparison: Comparison) -> list[tuple[str, tuple[str, ...], S
                 *((name, _plain(value)) for name, value in options.items()),
             ],
         ),
-        ("Request", (), [(name, _plain(value)) for name, value in request.items() if value not in (None, [], "")]),
+        ("Request", (), [(name, words) for name, value in request.items() if (words := _plain(value))]),
         ("Versions", (), [(name, str(value)) for name, value in record["versions"].items()]),
     ]  # fmt: skip
 
 
 def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    """Return a JSON value in words; what is empty is left out of a dictionary."""
+    if isinstance(value, dict):
+        known = {name: _plain(part) for name, part in value.items()}
+        return ", ".join(part if part == name else f"{name} = {part}" for name, part in known.items() if part)
+    if isinstance(value, (list, tuple)):
+        return "; ".join(filter(None, map(_plain, value)))
+    return "" if value is None else str(value)

@@ -207,7 +207,7 @@ def settings(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         (
             label,
             str(about.get("sees", "")),
-            ", ".join(f"{key} = {value}" for key, value in about.get("settings", {}).items()) or "none",
+            ", ".join(f"{key} = {value}" for key, value in about.get("settings", {}).items() if value != "") or "none",
         )
         for label, about in record.get("controllers", {}).items()
     ]

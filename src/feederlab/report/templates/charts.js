@@ -39,7 +39,7 @@
     const coarse = matchMedia("(pointer: coarse)").matches; // fingers scroll the page, they do not zoom the figure
     const { xaxis, yaxis, ...more } = layout;
     return Plotly.react(div, traces, {
-      font: { family, size: 12.5, color: ink }, margin: { l: 10, r: 12, t: 8, b: 10 }, showlegend: false,
+      font: { family, size: 12.5, color: ink }, margin: { l: 10, r: 12, t: 8, b: 10 }, showlegend: false, modebar: { bgcolor: "rgba(0,0,0,0)", color: "#9a9a9a", activecolor: ink },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest", autosize: true,
       hoverlabel: { font: { family, size: 12.5 }, namelength: -1 }, dragmode: coarse ? false : "zoom",
       xaxis: axis(xaxis), yaxis: axis(yaxis), ...more,
@@ -264,8 +264,8 @@
   const drawTimes = () => {
     draw(at("times-plot"), shownRuns().map(([k, one]) => {
       const ms = f32(one.decide_ms);
-      return line(k, ms, [...ms.keys()].map((q) => (100 * q) / (ms.length - 1)),
-        { hovertemplate: `${plain(k)}<br>%{y:.0f} % of the steps within %{x:.3g} ms<extra></extra>` });
+      return line(k, ms.map((v) => Math.max(v, page.time_floor)), [...ms.keys()].map((q) => (100 * q) / (ms.length - 1)),
+        { customdata: ms, hovertemplate: `${plain(k)}<br>%{y:.0f} % of the steps within %{customdata:.3g} ms<extra></extra>` });
     }), { xaxis: { type: "log", title: { text: "time for a decision (ms)", font: { size: 12 } }, exponentformat: "none", dtick: 1 },
       yaxis: { title: { text: "share of steps (%)", font: { size: 12 } }, range: [0, 101] } });
   };
