@@ -143,7 +143,7 @@ def significance(
         raise InputError(f"a bootstrap needs at least 100 resamples, not {resamples}")
     if len(labels) < 2:
         raise InputError(f"there is no row but the reference {reference!r}: compare it with another controller")
-    _refuse_overlap(windows)
+    refuse_overlap(windows)
     rows = []
     for scenario in scores["scenario"].to_numpy():
         here = scores.sel(scenario=scenario)
@@ -267,7 +267,8 @@ def _corrected(table: pd.DataFrame, level: float, correction: str) -> pd.DataFra
     return table
 
 
-def _refuse_overlap(windows: Iterable[Mapping[str, Any]]) -> None:
+def refuse_overlap(windows: Iterable[Mapping[str, Any]]) -> None:
+    """Raise `InputError` if two windows of one name (name, start, periods, step_s of each) share a step."""
     import pandas as pd
 
     spans: dict[str, list[tuple[pd.Timestamp, pd.Timestamp]]] = {}

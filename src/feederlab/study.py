@@ -173,7 +173,7 @@ class Output:
 
     folder: Annotated[str, AfterValidator(checks.from_base)] | None = None
     record: Annotated[str, checks.accepted_by(checks.record)] = "all"
-    figures: bool = True
+    figures: bool = False
     report: bool = False
 
 
@@ -233,8 +233,26 @@ class Study:
                 tell(at, InputError(f"a second scenario named {whole.name!r}: give each its own label"))
                 continue
             taken.add(whole.name)
-            made += self.windows.of(whole, tell)
+            windows = self.windows.of(whole, tell)
+            made += windows
+            if self.statistics is not None and windows:
+                self._check_pairs(windows, tell)
         return made
+
+    def _check_pairs(self, windows: Sequence[Scenario], wrong: Fault) -> None:
+        """Tell before anything runs that the windows of a scenario cannot serve the statistics."""
+        from feederlab.significance import refuse_overlap
+
+        if len(windows) * len(self.seeds) < 2:
+            text = "they need several windows or seeds: give e.g. windows.random = { count = 20, days = 1 }"
+            wrong(("statistics",), InputError(text))
+        try:
+            refuse_overlap(
+                {"name": w.name, "start": w.start, "periods": w.periods, "step_s": w.step.total_seconds()}
+                for w in windows
+            )
+        except InputError as error:
+            wrong(("windows",), error)
 
     def loop(self) -> RunOptions:
         """Return how the closed loop runs."""

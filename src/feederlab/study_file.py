@@ -29,8 +29,8 @@ _WHAT = {
     "tuple": "a list, e.g. [1, 2]", "dataclass": "a table, e.g. { key = value }", "dict": "a table of LABEL = \"SPEC\"",
 }  # fmt: skip
 _RANGE = {
-    "greater_than_equal": "must be at least {ge}", "greater_than": "must be more than {gt}",
-    "less_than": "must be less than {lt}", "less_than_equal": "must be at most {le}",
+    "greater_than_equal": "must be at least {ge:g}", "greater_than": "must be more than {gt:g}",
+    "less_than": "must be less than {lt:g}", "less_than_equal": "must be at most {le:g}",
     "finite_number": "must be a finite number", "literal_error": "must be one of {expected}",
     "int_from_float": "must be a whole number", "too_long": "must have at most {max_length} entries",
 }  # fmt: skip
@@ -133,7 +133,7 @@ def _said(error: Any) -> tuple[Place, str]:
         return at + tuple(context["at"]), str(context["message"])
     table = tuple(part for part in at[:-1] if isinstance(part, str))
     if kind == "unexpected_keyword_argument":
-        return at, _unknown(str(at[-1]), [field.name for field in fields(_TABLES[table])])
+        return at, _unknown(str(at[-1]), table)
     if kind == "missing":
         return at, "is missing" if isinstance(at[-1], str) else "is missing: the list is too short"
     if kind in _RANGE:
@@ -142,7 +142,13 @@ def _said(error: Any) -> tuple[Place, str]:
     return at, f"must be {what}, not {given!r}" if what else f"{error['msg']}, not {given!r}"
 
 
-def _unknown(key: str, known: Sequence[str]) -> str:
+def _unknown(key: str, table: tuple[str, ...]) -> str:
+    names = {path: [field.name for field in fields(of)] for path, of in _TABLES.items()}
+    known = names[table]
     near = get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown key: {hint}known: {', '.join(sorted(known))}"
+    home = next((path for path, has in names.items() if key in has), None)
+    if home is not None:
+        hint = f"it belongs into [{'.'.join(home)}]; " if home else "it belongs to the top, before the first [table]; "
+    else:
+        hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown key here: {hint}known: {', '.join(sorted(known))}"

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from feederlab.cli import catalogue, compare, console, hosting, opf, report, reproduce, show
+from feederlab.cli import catalogue, compare, console, hosting, opf, report, reproduce, run, show, sweep
 from feederlab.errors import FeederlabError
 
 app = typer.Typer(
@@ -22,8 +22,10 @@ for verb in (
     catalogue.controllers,
     show.show,
     compare.compare,
+    run.run,
     report.report,
     opf.opf,
+    sweep.sweep,
     hosting.hosting,
     reproduce.reproduce,
 ):

@@ -78,7 +78,7 @@ def compare(
     rows = comparison.table()
     if as_json:
         print_json({"rows": rows.to_dict(orient="records"), "record": dict(comparison.record)})
-        _stop_if_failed(comparison)
+        stop_if_failed(comparison)
         return
     from feederlab.report.table import comparison_table
 
@@ -90,10 +90,10 @@ def compare(
     if out is not None:
         files = "table.csv, result.nc, run.json, voltages.png, runs/" + ", report.html" * report
         screen.print(f"written to {out}: {files}", highlight=False)
-    _stop_if_failed(comparison)
+    stop_if_failed(comparison)
 
 
-def _stop_if_failed(comparison: Comparison) -> None:
+def stop_if_failed(comparison: Comparison) -> None:
     """Exit with 1 if a cell broke; the others are shown and saved by then."""
     for cell, reason in comparison.failed.items():
         fail(f"{cell.controller}, {cell.scenario}, {cell.window}, seed {cell.seed}: {reason}")
