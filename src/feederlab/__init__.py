@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from feederlab.models.scenario import ProfileNoise, Scenario, Series
     from feederlab.models.windows import random_windows
     from feederlab.opf_case import OpfResult, solve_opf
+    from feederlab.report.figures import write_figures
+    from feederlab.report.html import write_report
     from feederlab.result import Result
     from feederlab.scenarios import load_scenario
     from feederlab.simulate import RunOptions, simulate
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
 _HOMES: dict[str, str] = {
     "Certificate": "certificate", "certify": "certify", "lower_bounds": "certify",
     "Cell": "comparison", "Comparison": "comparison", "compare": "compare",
+    "write_figures": "report.figures", "write_report": "report.html",
     **dict.fromkeys(
         ("GLOBAL", "LOCAL", "ZONE", "ControlTask", "Controller", "Decision", "Information", "Measurement", "Prepared",
          "Scope", "Setpoints", "Settle", "State"), "controllers.base"),
@@ -106,6 +109,7 @@ __all__ = [  # noqa: RUF022
     "Solution", "State", "Summary", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
     "WattVar", "ZONE", "certify", "check_controller", "compare", "create_controller",
     "load_scenario", "lower_bounds", "powerflow", "random_windows", "score", "simulate", "solve_opf", "summarise",
+    "write_figures", "write_report",
 ]  # fmt: skip
 
 
