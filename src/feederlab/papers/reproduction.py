@@ -252,7 +252,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def _drop(folder: Path) -> None:
     """Remove the comparisons and tables that a reproduction left; anything foreign inside a comparison is an error."""
-    from feederlab.comparison import check_folder
+    from feederlab.folder import check_folder
 
     old = [path.parent for path in folder.glob("*/run.json") if not path.parent.name.endswith(".unfinished")]
     for path in old:
