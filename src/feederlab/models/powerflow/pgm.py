@@ -141,7 +141,8 @@ class _Compiled:
         except PowerGridError:
             return np.full(nodes, np.nan, dtype=np.complex128)
         node = result[ComponentType.node]
-        u: ComplexArray = node["u_pu"] * np.exp(1j * node["u_angle"])
+        with np.errstate(invalid="ignore", over="ignore"):  # what failed holds whatever its last iteration left there
+            u: ComplexArray = node["u_pu"] * np.exp(1j * node["u_angle"])
         failed = getattr(self.model.batch_error, "failed_scenarios", None) if count is not None else None
         if failed is not None:
             u[failed] = np.nan
