@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from feederlab.result import Result
     from feederlab.scenarios import load_scenario
     from feederlab.simulate import RunOptions, simulate
+    from feederlab.study_file import read_study
     from feederlab.summary import Summary, summarise
     from feederlab.testing import check_controller
 
@@ -92,7 +93,7 @@ _HOMES: dict[str, str] = {
     "DeviceState": "models.plant", "Plant": "models.plant", "Wanted": "models.plant",
     "PowerFlow": "models.powerflow.base", "Solution": "models.powerflow.base", "Profile": "models.profiles",
     "ProfileNoise": "models.scenario", "Scenario": "models.scenario", "Series": "models.scenario",
-    "random_windows": "models.windows",
+    "random_windows": "models.windows", "read_study": "study_file",
     "NetFlow": "models.powerflow.net", "powerflow": "models.powerflow.net",
     "OpfResult": "opf_case", "solve_opf": "opf_case", "Result": "result", "load_scenario": "scenarios",
     "RunOptions": "simulate", "simulate": "simulate",
@@ -108,8 +109,8 @@ __all__ = [  # noqa: RUF022
     "Result", "ResultFileError", "RunOptions", "SOCP", "Scenario", "Scope", "Series", "Setpoints", "Settle",
     "Solution", "State", "Summary", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
     "WattVar", "ZONE", "certify", "check_controller", "compare", "create_controller",
-    "load_scenario", "lower_bounds", "powerflow", "random_windows", "score", "simulate", "solve_opf", "summarise",
-    "write_figures", "write_report",
+    "load_scenario", "lower_bounds", "powerflow", "random_windows", "read_study", "score", "simulate", "solve_opf",
+    "summarise", "write_figures", "write_report",
 ]  # fmt: skip
 
 
