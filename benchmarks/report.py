@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import tempfile
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from feederlab.papers import rendering
 
 README = Path(__file__).with_name("README.md")
 
@@ -36,19 +34,7 @@ def show(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 def write_section(name: str, command: str, body: str) -> None:
     """Replace the section `name` of the README (made at its end if it is not there), with command and date."""
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    stamp = f"`{command}`, {date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    section = f"{begin}\n{stamp}\n\n{body}\n{end}"
-    text = README.read_text() if README.exists() else "# Benchmarks\n"
-    if begin in text and end in text:
-        head, rest = text.split(begin, 1)
-        text = head + section + rest.split(end, 1)[1]
-    else:
-        text = text.rstrip("\n") + f"\n\n{section}\n"
-    handle, scratch = tempfile.mkstemp(dir=README.parent, suffix=".part")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(scratch, README)
+    rendering.write_section(README, name, command, body)
 
 
 def milliseconds(seconds: float) -> str:
