@@ -12,13 +12,14 @@ import xarray as xr
 
 import toy
 from feederlab import compare
-from feederlab.comparison import Cell, Comparison
+from feederlab.comparison import Comparison
 from feederlab.controllers.none import NoControl
 from feederlab.controllers.volt_var import VoltVar
 from feederlab.controllers.volt_watt import VoltWatt
 from feederlab.errors import InputError, NotRadialError, ResultFileError, UnknownNameError
 from feederlab.metrics import METRICS
 from feederlab.models.objective import Objective
+from feederlab.record import Cell
 from feederlab.simulate import RunOptions
 
 TIMING = [metric.name for metric in METRICS if metric.unit == "ms"]

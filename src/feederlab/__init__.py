@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from feederlab.certificate import Certificate
     from feederlab.certify import certify, lower_bounds
     from feederlab.compare import compare
-    from feederlab.comparison import Cell, Comparison
+    from feederlab.comparison import Comparison
     from feederlab.controllers.base import (
         GLOBAL,
         LOCAL,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         UnknownNameError,
         ValidationError,
     )
+    from feederlab.hosting import Hosting, hosting_capacity
     from feederlab.metrics import METRICS, Metric, score
     from feederlab.models.feeder import Feeder
     from feederlab.models.objective import Objective
@@ -61,9 +62,11 @@ if TYPE_CHECKING:
     from feederlab.models.powerflow.base import PowerFlow, Solution
     from feederlab.models.powerflow.net import NetFlow, powerflow
     from feederlab.models.profiles import Profile
+    from feederlab.models.scaling import sunniest_day
     from feederlab.models.scenario import ProfileNoise, Scenario, Series
     from feederlab.models.windows import random_windows
     from feederlab.opf_case import OpfResult, solve_opf
+    from feederlab.record import Cell
     from feederlab.report.figures import write_figures
     from feederlab.report.html import write_report
     from feederlab.result import Result
@@ -71,11 +74,12 @@ if TYPE_CHECKING:
     from feederlab.simulate import RunOptions, simulate
     from feederlab.study_file import read_study
     from feederlab.summary import Summary, summarise
+    from feederlab.sweep import Sweep, sweep
     from feederlab.testing import check_controller
 
 _HOMES: dict[str, str] = {
     "Certificate": "certificate", "certify": "certify", "lower_bounds": "certify",
-    "Cell": "comparison", "Comparison": "comparison", "compare": "compare",
+    "Cell": "record", "Comparison": "comparison", "compare": "compare",
     "write_figures": "report.figures", "write_report": "report.html",
     **dict.fromkeys(
         ("GLOBAL", "LOCAL", "ZONE", "ControlTask", "Controller", "Decision", "Information", "Measurement", "Prepared",
@@ -97,20 +101,22 @@ _HOMES: dict[str, str] = {
     "NetFlow": "models.powerflow.net", "powerflow": "models.powerflow.net",
     "OpfResult": "opf_case", "solve_opf": "opf_case", "Result": "result", "load_scenario": "scenarios",
     "RunOptions": "simulate", "simulate": "simulate",
-    "Summary": "summary", "summarise": "summary", "check_controller": "testing",
+    "Hosting": "hosting", "hosting_capacity": "hosting", "Sweep": "sweep", "sweep": "sweep",
+    "sunniest_day": "models.scaling", "Summary": "summary", "summarise": "summary", "check_controller": "testing",
 }  # fmt: skip
 """name -> module inside feederlab, or ``module:its name there``."""
 
 __all__ = [  # noqa: RUF022
     "Cell", "Certificate", "Comparison", "ControlTask", "Controller", "Decision", "DeviceState", "Feedback",
-    "Feeder", "FeederlabError", "FixedPowerFactor", "GLOBAL", "Information", "InputError", "LOCAL", "LinDistFlow",
+    "Feeder", "FeederlabError", "FixedPowerFactor", "GLOBAL", "Hosting", "Information", "InputError", "LOCAL",
+    "LinDistFlow",
     "METRICS", "Measurement", "Metric", "MissingExtraError", "NetFlow", "NoControl", "NotRadialError", "OPF",
     "Objective", "OpfResult", "Plant", "PowerFlow", "Prepared", "Problem", "Profile", "ProfileNoise",
     "Result", "ResultFileError", "RunOptions", "SOCP", "Scenario", "Scope", "Series", "Setpoints", "Settle",
-    "Solution", "State", "Summary", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
+    "Solution", "State", "Summary", "Sweep", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
     "WattVar", "ZONE", "certify", "check_controller", "compare", "create_controller",
-    "load_scenario", "lower_bounds", "powerflow", "random_windows", "read_study", "score", "simulate", "solve_opf",
-    "summarise", "write_figures", "write_report",
+    "hosting_capacity", "load_scenario", "lower_bounds", "powerflow", "random_windows", "read_study", "score", "simulate",
+    "solve_opf", "summarise", "sunniest_day", "sweep", "write_figures", "write_report",
 ]  # fmt: skip
 
 

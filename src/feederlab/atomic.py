@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,3 +30,31 @@ def write_text(target: Path, text: str) -> Path:
     with whole(target) as scratch:
         scratch.write_text(text, encoding="utf-8")
     return target
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Give a new folder beside `target` to fill; if nothing is raised, it takes the place of what is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+    scratch.chmod(0o777 & ~_umask())
+    aside = scratch.with_suffix(".old")
+    try:
+        yield scratch
+        if target.exists():
+            os.replace(target, aside)
+        try:
+            os.replace(scratch, target)
+        except OSError:
+            if aside.exists():
+                os.replace(aside, target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

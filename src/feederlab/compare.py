@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feederlab.comparison import Cell, Comparison, check_folder, holds
+from feederlab.comparison import Comparison
 from feederlab.controllers.base import Controller
 from feederlab.errors import FeederlabError, InputError, NotRadialError
+from feederlab.folder import check_folder, holds
 from feederlab.metrics import METRICS, score
 from feederlab.models.scenario import Scenario
 from feederlab.plan import Bounds, Plan, Run
+from feederlab.record import Cell
 from feederlab.result import Result
 from feederlab.simulate import RunOptions
 from feederlab.unfinished import Unfinished

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feederlab.comparison import Cell, new_record
 from feederlab.controllers.base import Controller
 from feederlab.controllers.registry import create
 from feederlab.errors import InputError
 from feederlab.models.arrays import FloatArray
 from feederlab.models.scenario import Scenario
 from feederlab.provenance import provenance
+from feederlab.record import Cell, new_record
 from feederlab.simulate import RunOptions, simulate
 from feederlab.work import Steps
 

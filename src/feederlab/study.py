@@ -309,7 +309,7 @@ class Study:
         """
         from pydantic import TypeAdapter, ValidationError
 
-        from feederlab.comparison import read_record
+        from feederlab.record import read_record
 
         request = read_record(Path(path)).get("request")
         if not request:

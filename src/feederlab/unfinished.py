@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from feederlab.atomic import write_text
-from feederlab.comparison import identity
 from feederlab.errors import ResultFileError
+from feederlab.record import identity
 from feederlab.result import Result, write_dataset
 
 _RECORD, _LOCK, _DONE = "run.json", "lock", "done"

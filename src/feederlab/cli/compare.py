@@ -49,7 +49,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare controllers on a scenario over a window of time."""
-    from feederlab.comparison import read_record
+    from feederlab.record import read_record
     from feederlab.study import Loop, Output, ScenarioChoice, Study, Windows
     from feederlab.study_checks import by_spec
 

@@ -17,7 +17,8 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
     """Write a comparison's report: one HTML file that needs no network."""
-    from feederlab.comparison import Comparison, add_files
+    from feederlab.comparison import Comparison
+    from feederlab.folder import add_files
     from feederlab.report.figures import write_figures
     from feederlab.report.html import write_report
 

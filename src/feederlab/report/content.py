@@ -26,7 +26,8 @@ from feederlab.report.series import (
 if TYPE_CHECKING:
     import xarray as xr
 
-    from feederlab.comparison import Cell, Comparison
+    from feederlab.comparison import Comparison
+    from feederlab.record import Cell
     from feederlab.result import Result
 
 _VOLTAGES = 1_200_000

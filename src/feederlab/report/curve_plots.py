@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from feederlab.comparison import Cell, Comparison
+from feederlab.comparison import Comparison
 from feederlab.models.arrays import FloatArray
 from feederlab.models.topology import Topology
+from feederlab.record import Cell
 from feederlab.report.layout import along_the_feeder
 from feederlab.report.series import (
     QUANTILES,

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from feederlab.comparison import Cell, Comparison
+from feederlab.comparison import Comparison
 from feederlab.models.arrays import BoolArray, FloatArray
 from feederlab.models.powerflow.net import at_table_values
 from feederlab.models.scenario import Scenario
 from feederlab.models.topology import Topology
+from feederlab.record import Cell
 from feederlab.report.layout import device_nodes, routes, where
 from feederlab.report.series import band_of, voltage_scale, worst_voltages
 from feederlab.report.style import ALARM, INK, MUTED, new_figure, save_figure

@@ -62,6 +62,10 @@ def _remarks(row: Capacity) -> list[str]:
     said = []
     if row.note:
         said.append(f"not applicable: {row.note}")
+    if row.unsettled:
+        said.append(
+            f"at its capacity the loop does not come to rest in {row.unsettled} steps (it oscillates, or is slow)"
+        )
     if row.works_again:
         listed = ", ".join(f"{k:.3g}" for k in row.works_again)
         said.append(f"more is not always worse: it works again at {listed} times what there is now")

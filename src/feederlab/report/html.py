@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from feederlab.atomic import write_text
 from feederlab.errors import InputError
 from feederlab.report.content import draw_content
 from feederlab.report.curve_plots import REGRET_FLOOR, TIME_FLOOR_MS
@@ -47,13 +47,7 @@ def write_report(comparison: Comparison, path: str | Path) -> Path:
     if target.is_dir() or not target.parent.is_dir():
         why = "is a folder" if target.is_dir() else "lies in no folder that exists"
         raise InputError(f"cannot write the report: {target} {why}; give a file such as report.html")
-    scratch = target.with_name(f".{target.name}.part")
-    try:
-        scratch.write_text(render(comparison), encoding="utf-8")
-        os.replace(scratch, target)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return target
+    return write_text(target, render(comparison))
 
 
 def render(comparison: Comparison) -> str:

@@ -12,7 +12,8 @@ from feederlab.report.series import SPREAD, band_of
 from feederlab.report.style import ALARM, COLOURS, DASHES, INK, MUTED, clock, new_figure, save_figure
 
 if TYPE_CHECKING:
-    from feederlab.comparison import Cell, Comparison
+    from feederlab.comparison import Comparison
+    from feederlab.record import Cell
 
 
 def plot_voltages(comparison: Comparison, path: str | Path) -> Path:
