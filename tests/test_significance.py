@@ -171,7 +171,7 @@ def test_a_row_without_values_is_shown_and_takes_no_part() -> None:
     assert a.p_corrected == a.p  # a family of one
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 1000), st.sampled_from(sorted(CORRECTIONS)), st.integers(2, 4), st.integers(2, 8))
 def test_order_does_not_matter_and_correction_never_lowers_p(seed: int, correction: str, rows: int, n: int) -> None:
     rng = np.random.default_rng(seed)

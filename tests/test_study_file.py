@@ -37,7 +37,7 @@ none = "none"
 "my droop" = "volt_var:curve=mapdn"
 
 [windows]
-random = { count = 3, periods = 2, seed = 5 }
+random = { count = 2, periods = 2, seed = 5 }
 
 [options]
 vm_noise = 0.01
@@ -55,7 +55,7 @@ record = "float32"
 """
 
 
-RANDOM = "random = { count = 3, periods = 2, seed = 5 }"
+RANDOM = "random = { count = 2, periods = 2, seed = 5 }"
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +85,11 @@ def test_a_study_runs_prints_and_is_kept(run: Run, folder: Path, monkeypatch: py
         assert words in printed
     assert max(map(len, printed.splitlines())) <= 120
     made = Comparison.load(folder / "out")
-    assert dict(made.metrics.sizes) == {"controller": 2, "scenario": 1, "window": 3, "seed": 2}
+    assert dict(made.metrics.sizes) == {"controller": 2, "scenario": 1, "window": 2, "seed": 2}
     options = made.run("my droop", window=str(made.metrics["window"].values[0]), seed=4).provenance["options"]
     assert (options["vm_noise"], options["delay"], options["seed"]) == (0.01, 1, 4)
     tests = pd.read_csv(folder / "out" / "significance.csv")
-    assert list(tests["pairs"]) == [3]
+    assert list(tests["pairs"]) == [2]
     assert tests["p"][0] == made.significance("none", ["loss_mw"])["p"][0]
     summary = pd.read_csv(folder / "out" / "summary.csv").set_index(["controller", "metric"])
     assert summary.loc[("none", "loss_mw"), "mean"] == pytest.approx(float(made.metrics["loss_mw"][0].mean()))
@@ -104,9 +104,9 @@ def test_a_study_runs_prints_and_is_kept(run: Run, folder: Path, monkeypatch: py
 def test_check_runs_nothing(run: Run, folder: Path, tmp_path: Path) -> None:  # noqa: F811
     code, printed, err = run("run", folder / "study.toml", "--check", "--out", tmp_path / "out")
     assert (code, err) == (0, "")
-    assert "runs: 12 (rows 2 x windows 3 x seeds 2), 24 steps in all" in printed
+    assert "runs: 8 (rows 2 x windows 2 x seeds 2), 16 steps in all" in printed
     answer = json.loads(run("run", folder / "study.toml", "--check", "--json").out)
-    assert (answer["cells"], answer["steps"]) == (12, 24)
+    assert (answer["cells"], answer["steps"]) == (8, 16)
     assert not list(tmp_path.iterdir())
 
 
@@ -126,7 +126,7 @@ def test_a_list_of_rows_dates_and_defaults(folder: Path) -> None:
 def test_every_fault_at_once_with_key_and_line(folder: Path) -> None:
     text = (
         STUDY.replace("objective =", "objectiv =").replace("[3, 4]", "[3,\n  -4]").replace("=mapdn", "=mapnd")
-        .replace("count = 3", "count = 0").replace("delay = 1", "delay = 1.5").replace('"fdr_bh"', '"fdr"')
+        .replace("count = 2", "count = 0").replace("delay = 1", "delay = 1.5").replace('"fdr_bh"', '"fdr"')
         .replace("[0.96, 1.04]", "[1.04, 0.96]").replace('profiles = "', 'profiles = "no_')
     )  # fmt: skip
     lines = text.split("\n")
@@ -162,7 +162,7 @@ def test_every_fault_at_once_with_key_and_line(folder: Path) -> None:
         (("[windows]\n", "[windows]\ndays = 1\n"), "windows.days: random windows bring their own"),
         (('record = "float32"', 'record = "some"'), "output.record: record must be all"),
         (("losses=1", "loses=1"), "objective: unknown objective 'loses': did you mean 'losses'"),
-        (("count = 3, periods = 2", "count = 3, periods = 50"), "line 17, windows.random: 3 windows of 50 steps"),
+        (("count = 2, periods = 2", "count = 2, periods = 50"), "line 17, windows.random: 2 windows of 50 steps"),
         ((RANDOM, "starts = ['2016-06-20',\n 'someday']"), "line 18, windows.starts[2]: 'someday' is no date"),
         ((RANDOM, "starts = [2016-06-20, 2016-06-20T01:00:00]\nperiods = 9"),
          "overlap"),
@@ -177,7 +177,7 @@ def test_one_fault(folder: Path, change: tuple[str, str], message: str) -> None:
 
 
 def test_statistics_that_have_nothing_to_go_by(folder: Path) -> None:
-    text = STUDY.replace("count = 3", "count = 1").replace("[3, 4]", "[3]")
+    text = STUDY.replace("count = 2", "count = 1").replace("[3, 4]", "[3]")
     (fault,) = faults(folder, text)
     assert "line 23, statistics: they need several windows or seeds" in fault
 
