@@ -109,7 +109,7 @@ def test_the_table_sorts_by_keyboard(opened: Callable[..., Page], one_window: Pa
 
 
 def _colours(page: Page) -> list[float]:
-    return page.evaluate("[...document.getElementById('map').data[2].marker.color]")
+    return page.evaluate("[...document.getElementById('map').data.at(-1).marker.color]")
 
 
 def _painted(page: Page) -> list[str]:
@@ -127,7 +127,7 @@ def test_the_slider_moves_the_picture(opened: Callable[..., Page], one_window: P
     page = opened(one_window)
     order = [
         buses.index(bus)
-        for bus in page.evaluate("document.getElementById('map').data[2].hovertext.map(t => parseInt(t.slice(4)))")
+        for bus in page.evaluate("document.getElementById('map').data.at(-1).hovertext.map(t => parseInt(t.slice(4)))")
     ]
     worst, paint = _colours(page), _painted(page)
     assert len(paint) == 33
@@ -211,6 +211,13 @@ def test_without_voltages_of_buses_the_page_says_what_is_missing(opened: Callabl
     assert not page.is_visible("#map")
     assert page.locator("#envelopes .plot").count() == 1
     assert _overflow(page) == 0
+
+
+def test_turning_the_screen_redraws_the_map(opened: Callable[..., Page], one_window: Path) -> None:
+    page = opened(one_window, width=360)
+    page.set_viewport_size({"width": 1000, "height": 360})
+    page.wait_for_function("document.getElementById('map')._fullLayout.width > 600")
+    assert page.locator("#map .colorbar").count() == 1
 
 
 def test_on_paper_the_controls_are_gone(opened: Callable[..., Page], one_window: Path) -> None:

@@ -100,7 +100,7 @@
   };
   const marker = (vm) => ({
     color: vm.map((v) => (Number.isFinite(v) ? v : null)),
-    line: { color: vm.map((v) => (outOf(v) ? alarm : ink)), width: vm.map((v) => (outOf(v) ? 3 : 0.8)) },
+    line: { color: vm.map((v) => (outOf(v) ? alarm : ink)), width: vm.map((v) => (outOf(v) ? (vm.length > 1000 ? 1.2 : 3) : vm.length > 1000 ? 0.3 : 0.8)) },
   });
   const hover = (vm) => vm.map((v, k) => `bus ${feeder().bus[k]}: ${Number.isFinite(v) ? v.toFixed(4) + " p.u." : "no voltage"}`);
   const symbols = { inverter: "circle-open", storage: "square-open", "capacitor bank": "diamond-open", "tap changer": "triangle-up-open" };
@@ -115,20 +115,21 @@
     const shape = one.span[1] / Math.max(one.span[0], 1e-9);
     const height = one.on_map ? Math.min(Math.max(width * shape, 300), 640) : Math.min(Math.max(34 * one.span[1] + 110, 240), 720);
     at("map").style.height = `${height}px`;
+    const shrink = Math.min(1, Math.max(0.35, 20 / Math.sqrt(count))); // rings must not hide their neighbours
     const labelled = count <= 60 && !phone();
     const traces = [
       { type: "scatter", mode: "lines", ...one.lines, line: { color: "#8a8a8a", width: 1.6 }, hoverinfo: "skip", name: "line", showlegend: false },
       { type: "scatter", mode: "lines", ...one.transformers, line: { color: ink, width: 2.5, dash: "dot" }, hoverinfo: "skip",
         name: "transformer", showlegend: one.transformers.x.length > 0 },
-      { type: "scatter", mode: labelled ? "markers+text" : "markers", x: one.x, y: one.y, text: labelled ? one.bus.map(String) : undefined,
-        textposition: "top center", textfont: { size: 11, color: muted }, hovertext: hover(vm), hoverinfo: "text", name: "bus", showlegend: false,
-        marker: { ...marker(vm), size, cmin: low, cmax: high, colorscale: ramp, showscale: true,
-          colorbar: phone() ? { ...bar(), orientation: "h", y: -0.02, yanchor: "top", title: { text: "p.u.", side: "top" } } : bar() } },
       { type: "scatter", mode: "markers", x: [one.slack[0]], y: [one.slack[1]], hoverinfo: "skip", name: "external grid",
         marker: { symbol: "square-open", size: size + 9, color: ink, line: { width: 2 } } },
       ...Object.entries(one.devices).map(([kind, points], k) => ({
         type: "scatter", mode: "markers", ...points, hoverinfo: "skip", name: kind,
-        marker: { symbol: symbols[kind], size: size + 8 + 2 * k, color: page.style.devices[kind], line: { width: 2.2 } } })),
+        marker: { symbol: symbols[kind], size: size + (8 + 2 * k) * shrink, color: page.style.devices[kind], line: { width: 2.2 * shrink } } })),
+      { type: "scatter", mode: labelled ? "markers+text" : "markers", x: one.x, y: one.y, text: labelled ? one.bus.map(String) : undefined,
+        textposition: "top center", textfont: { size: 11, color: muted }, hovertext: hover(vm), hoverinfo: "text", name: "bus", showlegend: false,
+        marker: { ...marker(vm), size, cmin: low, cmax: high, colorscale: ramp, showscale: true,
+          colorbar: phone() ? { ...bar(), orientation: "h", y: -0.02, yanchor: "top", title: { text: "p.u.", side: "top" } } : bar() } },
     ];
     const bare = { visible: false, showgrid: false, zeroline: false };
     draw(at("map"), traces, { showlegend: true, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" }, margin: { l: 8, r: 8, t: 8, b: 8 },
@@ -149,7 +150,8 @@
   const recolour = () => { // the slider's way: colours only
     const vm = voltages();
     const { color, line } = marker(vm);
-    Plotly.restyle(at("map"), { "marker.color": [color], "marker.line.color": [line.color], "marker.line.width": [line.width], hovertext: [hover(vm)] }, [2]);
+    Plotly.restyle(at("map"), { "marker.color": [color], "marker.line.color": [line.color], "marker.line.width": [line.width], hovertext: [hover(vm)] },
+      [at("map").data.length - 1]); // the buses lie above all else
     describe(vm);
     markStep();
   };
@@ -378,7 +380,9 @@
   addEventListener("resize", () => {
     if (document.documentElement.clientWidth === width) return;
     width = document.documentElement.clientWidth;
-    if (feeder() && run().worst) drawFeeder();
+    if (!feeder() || !run().worst) return;
+    for (const id of ["map", "heat"]) Plotly.purge(at(id)); // a colour bar that turns is drawn twice otherwise
+    drawFeeder();
   });
   enterGroup();
 })();
