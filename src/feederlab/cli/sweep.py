@@ -60,6 +60,7 @@ def sweep(
 
     screen = console()
     screen.print(sweep_table(made, window=window))
+    screen.print(f"best: -c {made.best()['controller']}", highlight=False, markup=False, soft_wrap=True)
     if out is not None:
         screen.print(f"written to {out}: sweep.csv, sweep.json, pareto.png", highlight=False)
 

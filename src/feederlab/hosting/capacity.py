@@ -165,6 +165,7 @@ def _capacity(
     return Capacity(
         row.label, information, factor, factor * mw, None if np.isnan(found.breaks) else found.breaks, binding,
         found.works_again, proven, row.adopted.get(factor, 0) if isinstance(row, Optimal) else 0,
+        int((~row.seen[factor].settled).sum()),
         tuple(_point(row.limits, factor, row.seen[factor]) for factor in sorted(row.seen)),
     )  # fmt: skip
 

@@ -61,8 +61,8 @@ class Limits:
         )  # fmt: skip
 
     def band(self, feeder: Feeder, row: int) -> FloatArray:
-        """Return the (2, nodes) band of one step, as wide as it is kept here; 0 and inf at nodes without a bus."""
-        band = np.array([np.zeros(feeder.n_nodes), np.full(feeder.n_nodes, np.inf)])
+        """Return the (2, nodes) band of one step, as wide as it is kept here, and 0.5-2 at nodes without a bus."""
+        band = np.repeat([[0.5], [2.0]], feeder.n_nodes, axis=1)
         on = feeder.bus_node >= 0
         np.maximum.at(band[0], feeder.bus_node[on], self.low[row, on] - BAND_TOLERANCE)
         np.minimum.at(band[1], feeder.bus_node[on], self.high[row, on] + BAND_TOLERANCE)
@@ -99,6 +99,7 @@ class State:
     times : (steps,); an evaluation that stopped early has the steps that it looked at.  row : (steps,) their place in
     the window.  vm : (steps, buses) (p.u.).  loading : (steps, branches) (%), NaN without a limit.
     available_mw, injected_mw : (steps, inverters) active power that the sun offers, and that flows.
+    settled : (steps,) whether a local loop came to rest.
     """
 
     times: pd.DatetimeIndex
@@ -107,6 +108,7 @@ class State:
     loading: FloatArray
     available_mw: FloatArray
     injected_mw: FloatArray
+    settled: BoolArray
 
     @cached_property
     def solved(self) -> BoolArray:
@@ -124,7 +126,7 @@ class State:
         steps = np.searchsorted(self.row, row)
         return State(
             self.times[steps], self.row[steps], self.vm[steps], self.loading[steps], self.available_mw[steps],
-            self.injected_mw[steps],
+            self.injected_mw[steps], self.settled[steps],
         )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ class Capacity:
     works_again : factors above the break that work nevertheless: more PV is then not always worse.
     proven : the relaxation proves that no setpoints of the inverters keep the band at `breaks_at` (`opf` only).
     adopted : steps at the capacity for which `opf` took the setpoints of another row, or started from them.
+    unsettled : steps at the capacity at which a local loop did not come to rest: it oscillates, or is too slow.
     points : every factor that was tried, ascending.
     note : why the controller cannot work here, if it cannot; the other fields then mean nothing.
     """
@@ -59,6 +60,7 @@ class Capacity:
     works_again: tuple[float, ...] = ()
     proven: bool = False
     adopted: int = 0
+    unsettled: int = 0
     points: tuple[Point, ...] = field(default=(), repr=False)
     note: str = ""
 
@@ -102,7 +104,8 @@ class Hosting:
                     "factor": row.factor, "at_least": row.at_least, "breaks_at": row.breaks_at,
                     **{f"binding_{name}": binding[name] for name in names},
                     "works_again": " ".join(f"{k:.4g}" for k in row.works_again), "proven": row.proven,
-                    "adopted_steps": row.adopted, "factors_tried": len(row.points), "note": row.note,
+                    "adopted_steps": row.adopted, "unsettled_steps": row.unsettled,
+                    "factors_tried": len(row.points), "note": row.note,
                 }
             )  # fmt: skip
         return pd.DataFrame(rows)

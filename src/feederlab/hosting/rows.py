@@ -10,15 +10,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from feederlab.certify import PROOF
+from feederlab.certify import lower_bounds
 from feederlab.controllers.base import Controller, Measurement, Prepared
 from feederlab.controllers.information import restrict_task
 from feederlab.controllers.opf import Opf
 from feederlab.hosting.limits import Limits, State
 from feederlab.models.arrays import FloatArray
-from feederlab.models.branchflow.relaxation import Relaxation
 from feederlab.models.objective import Objective
-from feederlab.models.operating_point import OperatingPoint
 from feederlab.models.plant import DeviceState, Plant, Wanted
 from feederlab.models.powerflow.base import Solution, engine
 from feederlab.models.scaling import with_generation
@@ -89,7 +87,8 @@ class Simulated(Row):
             for name in ("p_available_mw", "p_mw", "q_mvar", "vm_pu", "loading_percent")
         )
         offered = np.minimum(available, scenario.feeder.inverters.s_mva)
-        return State(scenario.times, np.arange(scenario.periods), vm, loading, offered, p), p, q
+        settled = np.asarray(data["settled"].to_numpy(), dtype=bool)
+        return State(scenario.times, np.arange(scenario.periods), vm, loading, offered, p, settled), p, q
 
 
 class Optimal(Row):
@@ -134,19 +133,14 @@ class Optimal(Row):
         return whole if self.limits.little_curtailed(whole) else self._as_others(factor, whole)
 
     def proves(self, factor: float) -> bool:
-        """Say whether the relaxation proves that no setpoints keep the band at a step that breaks at `factor`."""
+        """Say whether the relaxation proves that no setpoints keep the band at the step that breaks at `factor`."""
         state, scenario = self.state(factor), self._scale(factor)
-        feeder, series = scenario.feeder, scenario.series()
-        if len(state.times) != 1 or not feeder.is_radial or len(feeder.pv):
+        feeder = scenario.feeder
+        if len(state.times) != 1 or not feeder.is_radial or len(feeder.pv) or scenario.noise is not None:
             return False
-        t = int(state.row[0])
-        task = scenario.task(self._objective)
-        relaxation = Relaxation(
-            feeder, self.limits.band(feeder, t), task.objective, task.voltage_penalty,
-            curtail=self._opf.curtail, loss_weight=0.0,
-        )  # fmt: skip
-        point = OperatingPoint(series.load_mva[t], series.p_available_mw[t], float(series.slack_vm[t]))
-        return bool(relaxation.least_violation(point).bound > PROOF)
+        task = replace(scenario.task(self._objective), band=self.limits.band(feeder, int(state.row[0])))
+        bounds = lower_bounds(scenario.window(state.times[0], 1), task, curtail=self._opf.curtail)
+        return bool(float(bounds["least_excess"][0]) > 0)
 
     def _order(self, series: Series) -> list[int]:
         surplus = series.p_available_mw.sum(axis=1) - series.load_mva.real.sum(axis=1)
@@ -209,12 +203,13 @@ class _Steps:
         return State(
             series.times[[t]], np.array([t]), feeder.to_buses(solved.vm)[None, :], solved.loading_percent()[None, :],
             np.minimum(available, feeder.inverters.s_mva)[None, :], devices.p_mw[None, :],
+            np.ones(1, dtype=bool),
         )  # fmt: skip
 
 
 def _joined(states: Sequence[State]) -> State:
     times = pd.DatetimeIndex(np.concatenate([state.times.to_numpy() for state in states]))
-    parts = ("row", "vm", "loading", "available_mw", "injected_mw")
+    parts = ("row", "vm", "loading", "available_mw", "injected_mw", "settled")
     return State(times, *(np.concatenate([getattr(state, name) for state in states]) for name in parts))
 
 

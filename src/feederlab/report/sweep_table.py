@@ -72,7 +72,7 @@ def _figures(made: Sweep, row: pd.Series, loading: bool) -> list[str]:
 
 def _notes(made: Sweep, window: str) -> list[str]:
     best: Any = made.best()
-    said = f"* least {VIOLATIONS[made.violations][1]}, then least losses: -c {best['controller']}"
+    said = f"* least {VIOLATIONS[made.violations][1]}, then least losses"
     if best["v_out_pct"] > 0:
         said += " (no setting keeps the band)"
     count = len(made.pareto())

@@ -45,8 +45,9 @@ class Sweep:
     """A table of settings.
 
     table : one row per setting and per baseline: ``kind``, ``controller`` (the specification), one column per swept
-    key, then the metrics of `metrics.METRICS`, ``excess_mean`` (mean over the steps of the voltage excess,
-    `scoring.voltage_excess`; inf if a step has no power flow) and ``lost_mw``, mean losses plus mean curtailment.
+    key, then the metrics of `metrics.METRICS` (``_value`` behind a name that a swept key has too), ``excess_mean``,
+    the mean over the steps of the voltage excess (`scoring.voltage_excess`; inf if a step has no power flow), and
+    ``lost_mw``, mean losses plus mean curtailment.
     violations : which measure the front and the best are about, a key of `VIOLATIONS`.
     keys : the swept keys.  record : JSON-ready: scenario, window, space, versions.
     """
@@ -125,6 +126,7 @@ class Sweep:
             table = pd.read_csv(StringIO(text), dtype=dict.fromkeys(kept, str), keep_default_na=False, na_values={
                 name: [""] for name in text.splitlines()[0].split(",") if name not in kept
             })  # fmt: skip
+            _ = table[[*kept, COST, VIOLATIONS[record["violations"]][0], "unsettled_steps", "not_converged"]]
             return cls(table, record["violations"], tuple(record["keys"]), record)
         except (OSError, KeyError, IndexError, ValueError) as error:
             raise ResultFileError(f"{folder} holds a damaged sweep: {error}") from error

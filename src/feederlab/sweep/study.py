@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from feederlab.comparison import Comparison
 
 _VALUES = 20_000_000  # numbers per inverter quantity that the runs at hand may hold at once
+_LEAST = 16  # settings that are run together, however long the window
 
 
 def sweep(
@@ -106,6 +107,7 @@ def sweep(
     if out is not None:
         answer.check_folder(Path(out), RECORD, record, overwrite=overwrite)
     table = _run(scenario, extra, specs, options, jobs, progress)
+    table = table.rename(columns={key: f"{key}_value" for key in space.keys})  # a metric may share a key's name
     for key in space.keys:
         table.insert(2 + space.keys.index(key), key, [specs.get(spec, {}).get(key, "") for spec in table["controller"]])
     made = Sweep(table, violations, space.keys, record)
@@ -134,7 +136,7 @@ def _run(
     import pandas as pd
 
     everyone = baselines | {spec: create(spec) for spec in specs}
-    size = max(16, _VALUES // (scenario.periods * max(1, len(scenario.feeder.inverters))))
+    size = max(_LEAST, _VALUES // (scenario.periods * max(1, len(scenario.feeder.inverters))))
     labels, total = list(everyone), len(everyone) * scenario.periods
 
     def tell(what: str, done: int, of: int) -> None:
