@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray, IntArray
 from feederlab.models.branches import TwoPort
@@ -71,10 +72,11 @@ class FixedPointFlow(PowerFlow):
         vm = np.broadcast_to(np.asarray(self.feeder.slack_vm if slack_vm is None else slack_vm, dtype=float), count)
         u, failed = np.empty((count, nodes), dtype=np.complex128), np.ones(count, dtype=bool)
         rows = min(max(_BLOCK // nodes, 16), 512)
-        for first in range(0, count, rows):
-            part = slice(first, first + rows)
-            guess = None if start is None else start[part]
-            u[part], failed[part] = factors.iterate_many(injection_mva[part] / base, vm[part] * self._slack_at, guess)
+        with _threads().limit(limits=1, user_api="blas"):  # on so few nodes at a time, threads only wait for each other
+            for first in range(0, count, rows):
+                part = slice(first, first + rows)
+                guess, slack_u = None if start is None else start[part], vm[part] * self._slack_at
+                u[part], failed[part] = factors.iterate_many(injection_mva[part] / base, slack_u, guess)
         if failed.any():
             u[failed] = self._newton.solve_batch(injection_mva[failed], taps=taps, steps=steps, slack_vm=vm[failed]).u
         return Solution(self.feeder, u, factors.two_port, factors.shunt)
@@ -87,6 +89,11 @@ class FixedPointFlow(PowerFlow):
 
     def _build(self, taps: tuple[int, ...] | None, steps: tuple[int, ...] | None) -> _Factors:
         return _Factors(self.feeder, *(None if at is None else np.array(at) for at in (taps, steps)))
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _key(values: IntArray | None) -> tuple[int, ...] | None:
