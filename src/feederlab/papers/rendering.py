@@ -90,6 +90,8 @@ def _rich(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> R
     for k, name in enumerate(header):
         numbers = bool(rows) and all(_is_number(row[k]) for row in rows)
         least = 28 if name == HEADER[-1] else min(max(map(len, name.split())), 14)
+        if numbers:
+            least = max(least, *(len(row[k]) for row in rows))
         table.add_column(
             escape(name), justify="right" if numbers else "left", overflow="fold", vertical="bottom", min_width=least
         )
@@ -107,7 +109,7 @@ def _value(value: Any) -> str:
         return str(value)
     if not math.isfinite(value):
         return "-"
-    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.1e}"
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
 def _figure(value: float, digits: int) -> str:
