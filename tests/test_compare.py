@@ -72,6 +72,15 @@ def test_a_curtailing_run_is_measured_against_a_bound_that_may_curtail() -> None
     assert table.loc["volt_watt", "gap_penalised_pct"] > -1e-4
 
 
+def test_a_feeder_too_large_to_compile_is_refused_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feederlab.models.coneprogram._LARGEST_GIB", 1e-6)
+    made = compare(toy.short(3), ["none", "socp"])
+    table = made.table().set_index("controller")
+    assert "too large for this optimisation" in table.loc["socp", "note"]
+    assert np.isnan(table.loc["none", "gap_pct"])
+    assert table.loc["none", "loss_mw"] > 0
+
+
 def test_scores_do_not_depend_on_jobs(comparison: Comparison) -> None:
     parallel = compare(toy.short(), ["none", "volt_var:curve=mapdn", "lindistflow", "opf"], jobs=2)
     for metric in METRICS:

@@ -120,9 +120,9 @@ class _Bounder:
         plain = self._relaxation.solve(point)
         upper = min(upper, self._realise(point, plain)[0])
         bound, excess, tightened = plain.bound, plain.excess, 0
-        if not _meets(upper, bound):
+        if not _meets(upper, bound) and self._tightening is not None:
             tightened = 1
-            bound, upper, excess = self._tightened(point, plain, upper)
+            bound, upper, excess = self._tightened(self._tightening, point, plain, upper)
         proven, claimed = 0.0, 0.0
         if max(plain.excess, excess) > PROOF or plain.status == "failed":
             proven, claimed = self._least_excess(point)
@@ -131,9 +131,11 @@ class _Bounder:
             "least_excess": proven, "least_excess_relaxed": claimed, "cone_gap": plain.cone_gap,
         }  # fmt: skip
 
-    def _tightened(self, point: OperatingPoint, plain: RelaxationSolution, upper: float) -> tuple[float, float, float]:
+    def _tightened(
+        self, tightening: Tightening, point: OperatingPoint, plain: RelaxationSolution, upper: float
+    ) -> tuple[float, float, float]:
         """Return bound, cheapest known cost, and the excess that the last round claims."""
-        rounds, bound, excess = self._tightening.of_cost(point, plain), plain.bound, plain.excess
+        rounds, bound, excess = tightening.of_cost(point, plain), plain.bound, plain.excess
         for _ in range(_ROUNDS):
             found, left = rounds.round(upper), upper - bound
             bound, upper = max(bound, found.bound), min(upper, self._realise(point, found)[0])
@@ -147,7 +149,8 @@ class _Bounder:
         """Return what is proven of the voltage excess, and the least that the relaxation claims."""
         found = self._relaxation.least_violation(point)
         bound, upper, claimed = found.bound, self._realise(point, found)[1], found.objective
-        rounds = None if _meets(upper, bound) else self._tightening.of_excess(point)
+        further = None if _meets(upper, bound) else self._tightening
+        rounds = None if further is None else further.of_excess(point)
         for _ in range(_ROUNDS):
             if rounds is None or upper <= PROOF or _meets(upper, bound):
                 break
@@ -160,8 +163,12 @@ class _Bounder:
         return (bound if bound > PROOF else 0.0), max(claimed, 0.0)
 
     @cached_property
-    def _tightening(self) -> Tightening:
-        return Tightening(self._relaxation)
+    def _tightening(self) -> Tightening | None:
+        """None where the cuts make the program too large to compile."""
+        try:
+            return Tightening(self._relaxation)
+        except InputError:
+            return None
 
     def _realise(self, point: OperatingPoint, found: RelaxationSolution) -> tuple[float, float]:
         """Return what setpoints cost in AC, and their voltage excess."""

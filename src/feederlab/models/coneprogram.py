@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
+from feederlab.errors import InputError
 from feederlab.models.arrays import FloatArray, IntArray
 
 Solver = Literal["CLARABEL", "PIQP"]
@@ -25,6 +26,7 @@ SOLVED, INACCURATE, FAILED = "solved", "inaccurate", "failed"
 # Clarabel may stall just above a tight tolerance: with residuals and gap below the first of these it has solved, below
 # the second its answer is usable.
 _STALLED, _USABLE = 1e-7, 1e-4
+_LARGEST_GIB = 2.0  # of cvxpy's index; compiling holds about three arrays of its size
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,7 @@ class ConeProgram:
 
         if not problem.is_dpp():
             raise ValueError("the problem does not follow cvxpy's rules for parameters (DPP)")
+        _check_size(problem)
         data, _, _ = problem.get_problem_data(cp.CLARABEL)
         form = data["param_prob"]
         self.variables = {v.name(): (form.var_id_to_col[v.id], v.shape) for v in problem.variables()}
@@ -196,6 +199,18 @@ class ConeProgram:
             tails = np.sqrt(np.add.reduceat(z[heads[0] :] ** 2, heads - heads[0]) - z[heads] ** 2)
             z[heads] = np.maximum(z[heads], tails)
         return z
+
+
+def _check_size(problem: Any) -> None:
+    """Refuse what cvxpy would fill the memory with: it keeps an index over all pairs of variable and parameter."""
+    variables, parameters = (sum(one.size for one in some()) for some in (problem.variables, problem.parameters))
+    size_gib = 8 * variables * parameters / 2**30
+    if size_gib > _LARGEST_GIB:
+        raise InputError(
+            f"the feeder is too large for this optimisation: compiling {variables} variables and {parameters} "
+            f"parameters takes about {3 * size_gib:.0f} GiB, and {3 * _LARGEST_GIB:.0f} GiB is the limit "
+            "(about 2,500 nodes); use local controllers, or study its low-voltage areas one by one"
+        )
 
 
 _NONE = np.zeros(0, dtype=np.int64)
