@@ -55,7 +55,7 @@ def test_foreign_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "text.nc").write_text("hello")
     with pytest.raises(ResultFileError, match="no feederlab result"):
         Result.load(tmp_path / "text.nc")
-    xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="netcdf4")
     with pytest.raises(ResultFileError, match="no feederlab result"):
         Result.load(tmp_path / "other.nc")
 

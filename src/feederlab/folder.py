@@ -80,7 +80,7 @@ def read_scores(folder: Path) -> xr.Dataset:
     import xarray as xr
 
     try:
-        scores = xr.load_dataset(folder / SCORES, engine="h5netcdf")
+        scores = xr.load_dataset(folder / SCORES, engine="netcdf4")
         scores.attrs.pop("format")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ResultFileError(

@@ -71,10 +71,10 @@ class Result:
         if not Path(path).is_file():
             raise ResultFileError(f"no result file at {path}")
         try:
-            data = xr.load_dataset(path, engine="h5netcdf")
-            timing = xr.load_dataset(path, engine="h5netcdf", group="timing")
+            data = xr.load_dataset(path, engine="netcdf4")
+            timing = xr.load_dataset(path, engine="netcdf4", group="timing")
             certified = data.attrs.pop("certified", 0)
-            certificate = xr.load_dataset(path, engine="h5netcdf", group="certificate") if certified else None
+            certificate = xr.load_dataset(path, engine="netcdf4", group="certificate") if certified else None
             provenance = json.loads(data.attrs.pop("provenance"))
             written = data.attrs.pop("format")
         except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -91,7 +91,7 @@ def write_dataset(target: Path, groups: Mapping[str, xr.Dataset]) -> Path:
     with whole(target) as scratch:
         for group, data in groups.items():
             packed = {name: {"zlib": True, "complevel": 1} for name, v in data.variables.items() if _packs(v)}
-            data.to_netcdf(scratch, engine="h5netcdf", group=group or None, mode="a" if group else "w", encoding=packed)
+            data.to_netcdf(scratch, engine="netcdf4", group=group or None, mode="a" if group else "w", encoding=packed)
     return target
 
 

@@ -89,7 +89,7 @@ class Unfinished:
             return None
         if key.startswith("run"):
             return Result.load(path)
-        return xr.load_dataset(path, engine="h5netcdf")
+        return xr.load_dataset(path, engine="netcdf4")
 
     def _take_over(self) -> None:
         """Make sure that what is there may be continued, or clear it away."""
