@@ -17,7 +17,7 @@ from feederlab.models.plant import DeviceState, Wanted
 from feederlab.models.scenario import Series
 from feederlab.recorder import Recorder
 
-_VOLTAGES = 1_000_000  # complex numbers per array of a block of steps: 16 MB, and a dozen such arrays
+_VOLTAGES = 250_000  # complex numbers per array of a block of steps: 4 MB, and a dozen such arrays
 _ROWS = 4096
 
 
