@@ -188,8 +188,8 @@ def test_optimal_power_flow_of_two_buses() -> None:
     exact = two_bus.capacity(
         lambda p, q: two_bus.voltage(p, q) - 1.05 - BAND_TOLERANCE, lambda p: -p * np.sqrt(1.05**2 - 1)
     )
-    row = host(two_bus.scenario(s_mva=1.05), "opf", tolerance=1e-3).row("opf")
-    assert exact * (1 - 1e-3) <= row.mw <= exact
+    row = host(two_bus.scenario(s_mva=1.05), "opf", tolerance=0.005).row("opf")
+    assert exact * (1 - 0.005) <= row.mw <= exact
     assert row.proven
 
 

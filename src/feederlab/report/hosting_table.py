@@ -53,6 +53,8 @@ def _notes(study: Hosting, window: str) -> list[str]:
         )
     if study.without_pv is not None and asked["strict"]:
         lines.append(f"the loads alone break a limit ({study.without_pv})")
+    if all(point.loading_percent is None for row in study.rows for point in row.points):
+        lines.append("no line or transformer here has a current limit: only voltages can bind")
     for row in study.rows:
         lines += [f"{row.controller}: {text}" for text in _remarks(row)]
     return lines + [f"note: {text}" for text in asked["notes"]]

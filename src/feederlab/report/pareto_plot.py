@@ -52,7 +52,7 @@ def plot_pareto(made: Sweep, path: str | Path) -> Path:
             f"{asked['step_s'] / 60:g} min from {asked['start'][:16]}",
             x=0.01, ha="left", fontweight="bold", fontsize=11,
         )  # fmt: skip
-        figure.legend(loc="outside right upper", fontsize=7.5)
+        figure.legend(loc="outside right center", fontsize=7.5)
         return save_figure(figure, path)
 
 
