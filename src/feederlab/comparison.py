@@ -42,7 +42,8 @@ class Comparison:
     def table(self) -> pd.DataFrame:
         """Return one row per cell: controller, information, every metric, and a note where a cell was skipped.
 
-        The columns scenario, window and seed appear where there is more than one.
+        The columns scenario, window and seed appear where there is more than one.  A metric that is younger than the
+        comparison is NaN.
         """
         import pandas as pd
 
@@ -52,7 +53,7 @@ class Comparison:
             scores = self.metrics.sel(cell._asdict())
             row: dict[str, Any] = {"controller": cell.controller} | {dim: getattr(cell, dim) for dim in several}
             row["information"] = str(self.metrics["information"].sel(controller=cell.controller).item())
-            row |= {metric.name: float(scores[metric.name]) for metric in METRICS}
+            row |= {m.name: float(scores[m.name]) if m.name in scores else float("nan") for m in METRICS}
             row["note"] = f"failed: {self.failed[cell]}" if cell in self.failed else self.skipped.get(cell, "")
             rows.append(row)
         return pd.DataFrame(rows)

@@ -65,13 +65,17 @@ def comparison_table(
     for index, row in rows.iterrows():
         label = escape(str(row["controller"]))
         head = [f"[bold]{label}[/bold]", *(escape(str(row[name])) for name in where)]
-        if row["note"]:
+        if row["note"] and np.isnan(row["cr_pct"]):  # no run; a run whose bounds broke has its figures
             table.add_row(*head, *["[dim]-[/dim]"] * len(shown))
             continue
         table.add_row(*head, *(_shown(float(row[m.name]), m, index in best[m.name]) for m in shown))
     notes = ["* best of its column; what a run costs is marked only among the rows that leave the band least"]
     notes += [f"note: {text}" for text in remarks]
-    notes += [f"{row['controller']}: not applicable: {row['note']}" for _, row in rows.iterrows() if row["note"]]
+    notes += [
+        f"{row['controller']}: {'' if row['note'].startswith('failed') else 'not applicable: '}{row['note']}"
+        for _, row in rows.iterrows()
+        if row["note"]
+    ]
     table.caption = "\n".join(escape(note) for note in notes)
     return table
 
