@@ -12,7 +12,9 @@ from feederlab.controllers.base import Controller
 from feederlab.controllers.registry import settings_of
 from feederlab.models.scenario import Scenario
 
-_PACKAGES = ("feederlab", "pandapower", "power-grid-model", "cvxpy", "clarabel", "piqp", "pyomo", "cyipopt", "numpy")
+_PACKAGES = (
+    "feederlab", "pandapower", "power-grid-model", "cvxpy", "clarabel", "piqp", "pyomo", "cyipopt", "numpy", "scipy",
+)  # fmt: skip
 
 
 def provenance(scenario: Scenario, controller: Controller, label: str, options: Any) -> dict[str, Any]:
