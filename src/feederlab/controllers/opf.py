@@ -35,7 +35,7 @@ class Opf(Controller):
     method
         ``"ipopt"``: Ipopt on all voltages, the reference.  ``"sqp"``: sequential quadratic programming in the
         setpoints, each iterate a solved power flow (`models.reduced`), from the cheapest of the relaxation's
-        setpoints, the previous ones, and q = 0.
+        setpoints, the previous ones, and, where these break a limit, q = 0.
     objective
         E.g. ``"losses"`` or ``"losses=1+control_effort=0.01"``; empty: the task's.
     certify
@@ -45,9 +45,10 @@ class Opf(Controller):
     max_loading_percent
         Soft limit of the current at both ends of every line and transformer that has one (%); 0: none.
     deadline_ms
-        Wall-clock time of a whole decision (``method="sqp"``); 0: none.  The search starts from the cheaper of the
-        previous setpoints, clipped to what the devices can do now, and q = 0, and returns the cheapest state that it
-        has met when no further iteration fits (status ``"out of time"``): never worse than where it started.
+        Wall-clock time of a whole decision (``method="sqp"``); 0: none.  The search starts from the previous setpoints,
+        clipped to what the devices can do now, or from q = 0 where that is cheaper, and returns the cheapest state that
+        it has met when no further iteration fits (status ``"out of time"``): never worse than where it started.
+        Decisions then depend on the machine's speed.
     tol
         Relative gap between an AC cost and the bound at which it counts as the global optimum.
     max_time_s

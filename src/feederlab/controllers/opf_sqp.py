@@ -77,14 +77,16 @@ class _Step:
             self.found.relax(self.prepared.relaxation)
             if self.found.all and self.found.meets(self.found.all[0].cost, self.found.bound):
                 return self.found.decide(PRIMARY)
-        starts = [self._at(self.q, self.p), self._at(0 * self.q, None)]
+        starts = [self._at(self.q, self.p)]
+        if self._breaks(starts[0]):
+            starts.append(self._at(0 * self.q, None))
         if self.found.all:
             starts.append(self._at(self.found.all[0].q_mvar, self.found.all[0].p_mw))
         starts.sort(key=lambda start: start.cost)
         ends = [self._search(starts[0])]
         if np.isinf(self.prepared.deadline_s):
-            price, problem = ends[0][0].price, self.model.problem
-            if price.excess + price.overload > _INSIDE:
+            problem = self.model.problem
+            if len(starts) > 1 and self._breaks(ends[0][0]):
                 ends.append(self._search(starts[-1]))
             if problem.curtail and problem.limits is not None:
                 # Exports have many local optima; the one found from no output at all is often better.
@@ -92,6 +94,9 @@ class _Step:
         best, status = min(ends, key=lambda end: end[0].cost)
         self.found.add("sqp", best.q_mvar, best.p_mw, best.cost)
         return self.found.decide(PRIMARY, _ENDS.get(status, status))
+
+    def _breaks(self, state: Evaluation) -> bool:
+        return state.price.excess + state.price.overload > _INSIDE
 
     def _at(self, q_mvar: FloatArray, p_mw: FloatArray | None) -> Evaluation:
         q, p = self.model.problem.feasible(self.point, q_mvar, p_mw)

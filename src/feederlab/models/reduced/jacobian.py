@@ -76,9 +76,10 @@ class ReducedGrid:
             If it is singular: at the point of voltage collapse.
         """
         d = np.conj(injection[self.free]) / np.conj(u[self.free]) ** 2
-        matrix = self._constant.copy()
+        entries, constant = self._constant.data.copy(), self._constant
         for positions, values in zip(self._blocks, (d.real, d.imag, d.imag, -d.real), strict=True):
-            matrix.data[positions] += values
+            entries[positions] += values
+        matrix = sp.csc_matrix((entries, constant.indices, constant.indptr), shape=constant.shape)
         return Jacobian(self, u, injection, matrix)
 
 

@@ -24,7 +24,7 @@ from feederlab.models.reduced.subproblem import Step, Subproblem, solve
 _GOOD, _POOR = 0.75, 0.25  # gain over what the model expected: trust it further, or less far
 _CORRECTIONS = 5
 _SMALLEST = 1e-8  # trust region, of the ratings
-_LEAST_CURVATURE = 1e-6  # of the largest
+_LEAST_CURVATURE = 1e-6  # of the Hessian's largest entry
 _NEAR = 1e-3  # of the cost: what a step may gain for the model to count as tested where it matters
 
 
@@ -192,10 +192,18 @@ class _Run:
         h = self.model.hessian(self.point, self.at, by, self.step.multipliers)
         disc = self.model.disc(z)
         h += disc.curvature(self.step.hard)
-        values, vectors = np.linalg.eigh(h)
-        floor = _LEAST_CURVATURE * float(np.abs(values).max(initial=0.0))
-        self.convex = bool(values.min(initial=np.inf) >= floor)
-        h = (vectors * np.maximum(values, floor or 1.0)) @ vectors.T
+        h, self.convex = _convex(h)
         return Subproblem(
             h, by.gradient, self.at.rows, by.slopes, self.model.problem.voltage_penalty, disc.slopes, disc.room
         )
+
+
+def _convex(h: FloatArray) -> tuple[FloatArray, bool]:
+    """Return a symmetric matrix with its curvature below the least one raised to that, and whether none was."""
+    least = _LEAST_CURVATURE * float(np.abs(h).max(initial=0.0)) or 1.0
+    try:
+        np.linalg.cholesky(h - least * np.eye(len(h)))
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(h)
+        return (vectors * np.maximum(values, least)) @ vectors.T, False
+    return h, True
