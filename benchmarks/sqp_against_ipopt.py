@@ -33,8 +33,8 @@ NETWORKS = ("mapdn33", "mapdn141", "mapdn322")
 METHODS = {
     "ipopt": Opf(certify=False),
     "certify, ipopt": Opf(),
-    "sqp": Opf(method="sqp", certify=False),
-    "certify, sqp": Opf(method="sqp"),
+    "sqp": Opf(method="sqp"),
+    "certify, sqp": Opf(method="sqp", certify=True),
 }
 DEADLINES_MS = (20.0, 10.0, 5.0)
 TOL = 1e-5

@@ -31,7 +31,7 @@ def test_decides_what_ipopt_decides(meshed: bool, objective: str) -> None:
 
 def test_the_relaxation_certifies_and_is_a_start() -> None:
     grid = feeder(pv=3.0)
-    tight, loose = (Opf(method="sqp").prepare(task_of(grid, o)) for o in ("losses", "voltage_deviation"))
+    tight, loose = (Opf(method="sqp", certify=True).prepare(task_of(grid, o)) for o in ("losses", "voltage_deviation"))
     certified, _ = tight.step(tight.initial_state(), measure(grid, 1.0, 0.0))
     assert (certified.info.solver, certified.info.status) == ("clarabel", "global")
     found, _ = loose.step(loose.initial_state(), measure(grid, 0.2, 1.0))
@@ -41,7 +41,7 @@ def test_the_relaxation_certifies_and_is_a_start() -> None:
 
 def test_starts_where_it_was() -> None:
     grid = feeder()
-    prepared = Opf(method="sqp", certify=False).prepare(task_of(grid))
+    prepared = Opf(method="sqp").prepare(task_of(grid))
     first, state = prepared.step(prepared.initial_state(), measure(grid, 0.8))
     again, _ = prepared.step(state, measure(grid, 0.8))
     assert again.info.iterations == 1 < first.info.iterations
@@ -95,7 +95,7 @@ def test_a_loading_limit_is_kept_and_its_setpoints_are_no_longer_the_relaxations
     point = now.operating_point(task)
     made = {}
     for percent in (0.0, 90.0):
-        prepared = Opf(method=method, curtail=True, max_loading_percent=percent).prepare(task)
+        prepared = Opf(method=method, certify=True, curtail=True, max_loading_percent=percent).prepare(task)
         made[percent], _ = prepared.step(prepared.initial_state(), now)
     free = SetpointProblem(grid, task.band, task.objective, task.voltage_penalty, curtail=True)
     loads = {k: np.nanmax(free.solve(point, m.q_mvar, m.p_mw).loading_percent()) for k, m in made.items()}

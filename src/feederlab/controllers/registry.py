@@ -126,7 +126,7 @@ def _nested(where: str, name: str | None, default: Controller | None, settings: 
     return changed
 
 
-_PLAIN = {int: "a whole number", float: "a number", bool: "true or false"}
+_PLAIN: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", bool | None: "true or false"}
 
 
 def _coerced(name: str, key: str, text: str, hint: Any) -> Any:
