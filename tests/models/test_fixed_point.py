@@ -1,4 +1,4 @@
-"""The default engine equals Newton-Raphson, whatever it starts from, and leaves to it what it cannot do."""
+"""The default engine equals Newton-Raphson, whatever it starts from, up to the most that a grid can carry."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from hypothesis import strategies as st
 
 from feederlab.models.feeder import Feeder
 from feederlab.models.powerflow.base import engine
-from feederlab.models.powerflow.pgm import GridModelFlow
+from feederlab.models.powerflow.continuation import Continuation
 
 TOLERANCE = 1e-9  # p.u.
 
 
-def newton_is_asked(monkeypatch) -> list[int]:
-    """Return a list to which every later call of Newton-Raphson adds how many points it was given."""
-    asked: list[int] = []
-    one, many = GridModelFlow.solve, GridModelFlow.solve_batch
-    monkeypatch.setattr(GridModelFlow, "solve", lambda self, s, **k: (asked.append(1), one(self, s, **k))[1])
-    monkeypatch.setattr(
-        GridModelFlow, "solve_batch", lambda self, s, **k: (asked.append(len(s)), many(self, s, **k))[1]
-    )
+def newton_is_asked(monkeypatch) -> list[bool]:
+    """Return a list to which every later continuation adds whether it found voltages."""
+    asked: list[bool] = []
+    solve = Continuation.solve
+
+    def counted(self, s, slack_u):
+        found = solve(self, s, slack_u)
+        asked.append(found is not None)
+        return found
+
+    monkeypatch.setattr(Continuation, "solve", counted)
     return asked
 
 
@@ -60,7 +63,7 @@ def test_it_does_without_newton_where_feeders_are_loaded_as_they_are(monkeypatch
 
 @pytest.mark.parametrize("make", [small_net, networks.case33bw], ids=["small", "case33bw"])
 def test_up_to_the_most_that_the_grid_can_carry(make, monkeypatch):
-    """Near the maximum power transfer, where the iteration grows slow, Newton-Raphson takes over; beyond, no one."""
+    """Near the maximum power transfer, where the iteration grows slow, Newton's method takes over; beyond, no one."""
     feeder = Feeder.from_pandapower(make())
     load, newton, flow = table_injection(feeder), engine(feeder, "power-grid-model"), engine(feeder)
     low, high = 1.0, 1000.0
@@ -71,12 +74,35 @@ def test_up_to_the_most_that_the_grid_can_carry(make, monkeypatch):
     expected = newton.solve_batch(scale[:, None] * load)
     asked = newton_is_asked(monkeypatch)
     found = flow.solve_batch(scale[:, None] * load)
-    assert 3 <= sum(asked) < 10
+    assert 3 <= len(asked) < 10
+    assert asked.count(False) == 3
     assert found.converged.tolist() == [True] * 7 + [False] * 3
     assert np.abs(found.u - expected.u)[:7].max() < TOLERANCE
     for k in range(10):
         one = flow.solve(scale[k] * load)
         assert np.allclose(one.u, expected.u[k], rtol=0, atol=TOLERANCE, equal_nan=True)
+
+
+@pytest.mark.parametrize("make", [small_net, networks.case33bw], ids=["small", "case33bw"])
+def test_the_voltages_are_those_that_no_load_grows_into(make):
+    """Much reactive power fed in: power-grid-model finds lower voltages, or none; pandapower agrees."""
+    feeder = Feeder.from_pandapower(make())
+    flow, other = engine(feeder), engine(feeder, "power-grid-model")
+    fed_in = 1j * np.abs(table_injection(feeder).real)
+    path = np.outer(np.geomspace(0.01, 1e4, 400), fed_in)
+    u = flow.solve_batch(path).u
+    carried = int(np.argmin(np.isfinite(u.real).all(axis=1)))
+    assert np.isfinite(u[:carried].real).all()
+    assert np.abs(u[:carried]).max() > 1.3
+    assert not np.isfinite(u[carried:].real).any()
+    moved = np.abs(np.diff(u[:carried], axis=0)).max(axis=1)
+    assert (moved[1:] / moved[:-1]).max() < 2.5  # no jump to other voltages on the way
+    astray = np.nan_to_num(np.abs(other.solve_batch(path[:carried]).u - u[:carried]).max(axis=1), nan=1.0) > 0.1
+    known = np.flatnonzero(astray[:-5])  # the last 20 % are too much for pandapower as well
+    assert len(known) >= 3
+    reference = engine(feeder, "pandapower")
+    for k in known:
+        assert np.abs(reference.solve(path[k]).u - u[k]).max() < 1e-8
 
 
 @pytest.mark.parametrize("start", [0.0, 1e-3, 1e3, np.inf], ids=str)

@@ -122,8 +122,7 @@ class PowerFlow(ABC):
 def engine(feeder: Feeder, name: str = "auto") -> PowerFlow:
     """Return a power-flow engine.
 
-    ``"auto"`` is ``"fixed-point"`` (which turns to power-grid-model where it does not converge), or ``"pandapower"``
-    where voltage-controlled generators hold a node.
+    ``"auto"`` is ``"fixed-point"``, or ``"pandapower"`` where voltage-controlled generators hold a node.
     """
     from feederlab.errors import InputError, UnknownNameError
 

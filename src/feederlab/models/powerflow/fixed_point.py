@@ -1,24 +1,26 @@
-"""The default engine: a fixed-point iteration on one factorised matrix, and Newton-Raphson where that fails."""
+"""The default engine: a fixed-point iteration on one factorised matrix, and Newton's method where that fails."""
 
 from __future__ import annotations
 
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray, IntArray
 from feederlab.models.branches import TwoPort
 from feederlab.models.feeder import Feeder
 from feederlab.models.powerflow.base import PowerFlow, Solution
+from feederlab.models.powerflow.continuation import Continuation
+from feederlab.models.reduced.jacobian import ReducedGrid
 from feederlab.models.sensitivity import branch_admittance
+from feederlab.models.threads import one_thread
 
 _TOLERANCE = 1e-12  # p.u.: what is left of the way to the fixed point, by the rate at which the steps shrink
 _ITERATIONS = 60
-_SLOW, _PATIENCE = 0.9, 8  # steps that shrink no faster than this, after so many, are left to Newton-Raphson
-_LOWEST = 0.4  # p.u.: below this, a solution may be the unstable one of two; Newton-Raphson is asked instead
+_SLOW, _PATIENCE = 0.9, 8  # steps that shrink no faster than this, after so many, are left to Newton's method
+_LOWEST = 0.4  # p.u.: below this, a solution may be the unstable one of two; the way to it is followed instead
 _ACCURACY = 1e-10  # p.u.: where rounding the matrix may move voltages by more, its branches are summed one by one
 _DENSE = 64  # nodes up to which a full inverse beats the sparse factors
 _BLOCK = 65536  # voltages that are iterated together: they stay in a core's cache
@@ -28,8 +30,9 @@ class FixedPointFlow(PowerFlow):
     """Solves ``Y u = conj(s / u)`` by ``u <- Y^-1 conj(s / u)`` with Y factorised once (the "Z-bus" method).
 
     The voltages of a distribution feeder lie near those of no load, so every iteration takes what is left down to a
-    fifth or less, and costs one forward and backward substitution: linear in the nodes, and for many steps at once.  A
-    step from which it does not converge, or ends at a low voltage, goes to power-grid-model's Newton-Raphson.
+    fifth or less, and costs one forward and backward substitution: linear in the nodes, and for many steps at once.
+    Where it does not converge, or ends at a low voltage, Newton's method follows the voltages from no load on, one step
+    at a time (`Continuation`).
 
     Lines of next to no impedance beside long ones (1e-7 ohm) blur the sums of admittances; Y u is then added up branch
     by branch, and the answer stays good to 1e-12 p.u., where power-grid-model finds none.  Elsewhere both agree to
@@ -53,10 +56,9 @@ class FixedPointFlow(PowerFlow):
     ) -> Solution:
         factors = self._factors(_key(taps), _key(steps))
         vm = self.feeder.slack_vm if slack_vm is None else slack_vm
-        u = factors.iterate_one(injection_mva / self.feeder.base_mva, vm * self._slack_at, start)
-        if u is None:
-            return self._newton.solve(injection_mva, taps=taps, steps=steps, slack_vm=vm)
-        return Solution(self.feeder, u, factors.two_port, factors.shunt)
+        s, slack_u = injection_mva / self.feeder.base_mva, vm * self._slack_at
+        u = factors.iterate_one(s, slack_u, start)
+        return Solution(self.feeder, factors.follow(s, slack_u) if u is None else u, factors.two_port, factors.shunt)
 
     def solve_batch(
         self,
@@ -72,28 +74,17 @@ class FixedPointFlow(PowerFlow):
         vm = np.broadcast_to(np.asarray(self.feeder.slack_vm if slack_vm is None else slack_vm, dtype=float), count)
         u, failed = np.empty((count, nodes), dtype=np.complex128), np.ones(count, dtype=bool)
         rows = min(max(_BLOCK // nodes, 16), 512)
-        with _threads().limit(limits=1, user_api="blas"):  # on so few nodes at a time, threads only wait for each other
+        with one_thread():
             for first in range(0, count, rows):
                 part = slice(first, first + rows)
                 guess, slack_u = None if start is None else start[part], vm[part] * self._slack_at
                 u[part], failed[part] = factors.iterate_many(injection_mva[part] / base, slack_u, guess)
-        if failed.any():
-            u[failed] = self._newton.solve_batch(injection_mva[failed], taps=taps, steps=steps, slack_vm=vm[failed]).u
+            for k in np.flatnonzero(failed):
+                u[k] = factors.follow(injection_mva[k] / base, vm[k] * self._slack_at)
         return Solution(self.feeder, u, factors.two_port, factors.shunt)
-
-    @cached_property
-    def _newton(self) -> PowerFlow:
-        from feederlab.models.powerflow.pgm import GridModelFlow
-
-        return GridModelFlow(self.feeder)
 
     def _build(self, taps: tuple[int, ...] | None, steps: tuple[int, ...] | None) -> _Factors:
         return _Factors(self.feeder, *(None if at is None else np.array(at) for at in (taps, steps)))
-
-
-@cache
-def _threads() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _key(values: IntArray | None) -> tuple[int, ...] | None:
@@ -107,6 +98,7 @@ class _Factors:
     """
 
     def __init__(self, feeder: Feeder, taps: IntArray | None, steps: IntArray | None) -> None:
+        self._feeder, self._taps, self._steps = feeder, taps, steps
         self.two_port, self.shunt = feeder.two_port(taps), feeder.shunt(steps)
         self._slack, self._fixed, nodes = feeder.slack, feeder.node_fixed, feeder.n_nodes
         y = branch_admittance(feeder, taps) + sp.diags(self.shunt)
@@ -187,6 +179,18 @@ class _Factors:
         found[open_rows] = u
         failed[open_rows[~done]] = True
         return found, failed | ~(np.abs(found).min(axis=1) > _LOWEST * np.abs(slack_u))
+
+    def follow(self, s: ComplexArray, slack_u: complex) -> ComplexArray:
+        """Return the (nodes,) voltages under the injections `s` (p.u.) by continuation, NaN where there are none."""
+        found = self._continuation.solve(s + self._fixed, slack_u)
+        return np.full(len(s), np.nan, dtype=np.complex128) if found is None else found
+
+    @cached_property
+    def _continuation(self) -> Continuation:
+        grid, exact = ReducedGrid.of(self._feeder, self._taps, self._steps), self._exact
+        return Continuation(
+            grid, (lambda u: grid.y @ u) if exact is None else (lambda u: exact.currents(u[None, :])[0]), self._no_load
+        )
 
     def _next(self, current: ComplexArray, u: ComplexArray) -> ComplexArray:
         """Return Y^-1 times each row of `current`, (rows, nodes); u : voltages near the answer."""

@@ -36,7 +36,7 @@ def powerflow(net: Any, engine_name: str = "auto") -> NetFlow:
     Parameters
     ----------
     engine_name
-        ``"auto"`` (power-grid-model, or pandapower where generators control voltage), or either by name.
+        `base.engine`'s: ``"auto"``, ``"fixed-point"``, ``"power-grid-model"`` or ``"pandapower"``.
 
     Raises
     ------
