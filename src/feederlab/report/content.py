@@ -19,6 +19,7 @@ from feederlab.report.series import (
     floats,
     highest_loading,
     regrets,
+    step_edges,
     steps_to_show,
     worst_voltages,
 )
@@ -42,7 +43,8 @@ _GRAIN = 40_000  # voltages are stored as 16-bit counts of 1/40,000 p.u.; 0: unk
 def draw_content(comparison: Comparison) -> dict[str, Any]:
     """Return what the page's script draws, JSON-ready.
 
-    ``groups``: one per scenario, window and seed, each with its time axis and its runs by controller;
+    ``groups``: one per scenario, window and seed, each with its time axis (the beginning of each bin, and the end of
+    the last) and its runs by controller;
     ``feeders``: the drawings they refer to; ``left_out``: how many groups had no room.
     """
     by_group: dict[tuple[str, str, int], list[Cell]] = {}
@@ -70,14 +72,14 @@ def _group(comparison: Comparison, cells: Sequence[Cell], points: int, most: int
     )
     detailed = "vm_pu" in data and most >= _FEWEST_STEPS
     steps = steps_to_show((comparison.runs[cell].data for cell in cells), most) if detailed else np.array([], dtype=int)
-    times = np.datetime_as_string(data["time"].to_numpy(), unit="s")
+    times = np.datetime_as_string(step_edges(first), unit="s")
     labels = list(map(str, comparison.metrics["controller"].to_numpy()))
     return {
         "scenario": cells[0].scenario, "window": cells[0].window, "seed": cells[0].seed,
-        "count": count, "step_s": float(first.provenance["step_s"]),
+        "count": count,
         "band": [_number(low), _number(high)],
-        "time": [str(times[k]) for k in bins.first], "bin": bins.size,
-        "steps": [int(k) for k in steps], "step_time": [str(times[k]) for k in steps],
+        "time": [str(times[k]) for k in [*bins.first, count]], "bin": bins.size,
+        "step_time": [str(times[k]) for k in steps],
         "feeder": feeders.number(data), "inverters": _inverters(data),
         "runs": {labels.index(cell.controller): _run(comparison.runs[cell], bins, steps) for cell in cells},
     }  # fmt: skip
@@ -88,6 +90,7 @@ def _run(result: Result, bins: Bins, steps: Any) -> dict[str, Any]:
     vm_low, vm_high, losses = (floats(data[name]) for name in ("vm_min_pu", "vm_max_pu", "losses_mw"))
     loading = highest_loading(data)
     run: dict[str, Any] = {
+        "in_band_pct": round(100 * float((floats(data["out_share"]) <= 0).mean()), 1),
         "vm_min": _f32(bins.lowest(vm_low)), "vm_max": _f32(bins.highest(vm_high)), "losses": _f32(bins.mean(losses)),
         "duration": {
             "vm_max": _f32(duration_curve(vm_high)), "vm_min": _f32(duration_curve(vm_low)),

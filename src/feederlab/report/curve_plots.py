@@ -21,6 +21,7 @@ from feederlab.report.series import (
     floats,
     highest_loading,
     regrets,
+    step_edges,
     steps_to_show,
     voltage_scale,
 )
@@ -52,15 +53,15 @@ def plot_heat_map(comparison: Comparison, cells: Sequence[Cell], path: str | Pat
     low, high = voltage_scale(band_of(first), np.concatenate([v.ravel() for v in vm.values()]))
     columns = min(len(cells), 3)
     panels = math.ceil(len(cells) / columns)
-    time = first["time"].to_numpy()[steps]
+    edges = step_edges(comparison.runs[cells[0]])
+    time = edges[np.append(steps, len(edges) - 1)]
     with new_figure(3.9 * columns + 1.2, 2.7 * panels + 0.4) as figure:
         axes = figure.subplots(panels, columns, squeeze=False, sharex=True, sharey=True)
         for ax in axes.flat[len(cells) :]:
             ax.set_axis_off()
         for cell, ax in zip(cells, axes.flat, strict=False):
             mesh = ax.pcolormesh(
-                time, np.arange(len(rows)), vm[cell].T, cmap="RdYlBu_r", vmin=low, vmax=high, shading="nearest",
-                rasterized=True,
+                time, np.arange(len(rows) + 1), vm[cell].T, cmap="RdYlBu_r", vmin=low, vmax=high, rasterized=True,
             )  # fmt: skip
             ax.grid(False)
             ax.set_title(cell.controller)
@@ -122,12 +123,12 @@ def plot_regret(comparison: Comparison, cells: Sequence[Cell], path: str | Path,
     summed = {k: regrets(comparison.runs[cell]) for k, cell in enumerate(cells)}
     if all(one is None for one in summed.values()):
         return None
-    time = comparison.runs[cells[0]].data["time"].to_numpy()
+    time = step_edges(comparison.runs[cells[0]])
     with new_figure(7.6, 3.6) as figure:
         ax = figure.add_subplot()
         for k, one in summed.items():
             if one is not None:
-                ax.plot(time, np.maximum(one[0], REGRET_FLOOR), label=cells[k].controller, **_line(k))
+                ax.plot(time, np.maximum(np.append(0.0, one[0]), REGRET_FLOOR), label=cells[k].controller, **_line(k))
         ax.set_yscale("log")
         ax.set_ylabel(f"regret so far ({unit})")
         ax.set_title("Cost above the certified bound")
@@ -142,8 +143,8 @@ def plot_decision_times(comparison: Comparison, cells: Sequence[Cell], path: str
         ax = figure.add_subplot()
         for k, cell in enumerate(cells):
             ms = np.sort(1e3 * floats(comparison.runs[cell].timing["decision_s"]))
-            share = 100 * np.arange(1, len(ms) + 1) / len(ms)
-            ax.plot(np.maximum(ms, TIME_FLOOR_MS), share, label=cell.controller, **_line(k))
+            share = np.linspace(0, 100, len(ms) + 1)
+            ax.plot(np.maximum(np.append(ms[0], ms), TIME_FLOOR_MS), share, label=cell.controller, **_line(k))
         ax.set_xscale("log")
         ax.set_xlabel("time for a decision (ms)")
         ax.set_ylabel("share of the steps (%)")

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from feederlab.atomic import write_text
 from feederlab.errors import InputError
 from feederlab.report.content import draw_content
 from feederlab.report.curve_plots import REGRET_FLOOR, TIME_FLOOR_MS
 from feederlab.report.feeder_plot import DEVICES
-from feederlab.report.scores import columns, findings, objective_of, regret_unit, settings, views
+from feederlab.report.scores import columns, differences, findings, objective_of, regret_unit, settings, views
 from feederlab.report.series import band_of
 from feederlab.report.style import ALARM, COLOURS, GRID, INK, MUTED
 
@@ -66,20 +64,26 @@ def render(comparison: Comparison) -> str:
     css, table_script, chart_script = (
         Markup((folder / name).read_text(encoding="utf-8")) for name in ("report.css", "table.js", "charts.js")
     )  # our own files: nothing in them to escape
-    shown = columns(comparison.table(), objective)
+    rows = comparison.table()
+    shown = columns(rows, objective)
     scenarios = list(dict.fromkeys(str(one["name"]) for one in record["scenarios"]))
+    names = ", ".join(scenarios[:4]) + (f" and {len(scenarios) - 4} more" if len(scenarios) > 4 else "")
+    request = record.get("request") or {}
+    content = _content(comparison, objective)
     return pages.get_template("report.html").render(
-        title=", ".join(scenarios[:4]) + (f" and {len(scenarios) - 4} more" if len(scenarios) > 4 else ""),
-        facts=_facts(comparison, objective),
-        findings=findings(comparison, objective),
+        title=request.get("title") or names,
+        facts=([("scenarios", names)] if request.get("title") else []) + _facts(comparison, objective),
+        findings=findings(comparison, rows, objective),
         metrics=shown,
-        views=views(comparison, [metric for metric, _ in shown]),
-        charts=bool(comparison.runs),
+        gaps=any(metric.name == "gap_pct" for metric, _ in shown),
+        views=views(rows, [metric for metric, _ in shown]),
+        tests=differences(comparison),
+        charts=bool(comparison.runs), drawn=len(content["groups"]), left_out=content["left_out"],
         configuration=_configuration(comparison),
-        repeat="feederlab compare --replay run.json" if record.get("request") else "",
+        repeat="feederlab compare --replay run.json" if "controllers" in request else "",
         version=record["versions"].get("feederlab", ""),
         css=css, table_script=table_script, chart_script=chart_script,
-        content=Markup(_script_json(_content(comparison, objective))), plotly=Markup(get_plotlyjs()),
+        content=Markup(_script_json(content)), plotly=Markup(get_plotlyjs()),
     )  # fmt: skip
 
 
@@ -88,16 +92,9 @@ def _content(comparison: Comparison, objective: str) -> dict[str, Any]:
     content = draw_content(comparison)
     labels = list(map(str, comparison.metrics["controller"].to_numpy()))
     several = [name for name in ("scenario", "window", "seed") if comparison.metrics.sizes[name] > 1]
-    notes = {}
-    for k, group in enumerate(content["groups"]):
-        place = {name: group[name] for name in ("scenario", "window", "seed")}
-        for number in group["runs"]:
-            rate = float(comparison.metrics["cr_pct"].sel(place | {"controller": labels[number]}))
-            notes[f"{k}/{number}"] = f"{rate:.1f} % of the steps in band" if np.isfinite(rate) else ""
     return content | {
         "controllers": labels,
         "titles": [", ".join(_word(name, group[name]) for name in several) for group in content["groups"]],
-        "notes": notes,
         "regret_unit": regret_unit(objective),
         "regret_floor": REGRET_FLOOR,
         "time_floor": TIME_FLOOR_MS,

@@ -113,6 +113,17 @@ def steps_to_show(runs: Iterable[xr.Dataset], most: int) -> IntArray:
     return np.array(sorted(kept), dtype=np.int64)
 
 
+def step_edges(result: Result) -> Any:
+    """Return the (T + 1,) instants between the steps of a run: the beginning of each, and the end of the last."""
+    time = result.data["time"].to_numpy()
+    return np.append(time, time[-1] + np.timedelta64(round(1e9 * float(result.provenance["step_s"])), "ns"))
+
+
+def held(values: FloatArray) -> FloatArray:
+    """Return the (T + 1,) values at `step_edges`: the last one holds until its step ends."""
+    return np.append(values, values[-1])
+
+
 def floats(values: Any) -> FloatArray:
     """Return a series as floats."""
     return np.asarray(values.to_numpy(), dtype=float)

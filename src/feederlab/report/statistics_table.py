@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from feederlab.metrics import BY_NAME, Metric
-from feederlab.report.table import WIDTH, best_rows, format_value
+from feederlab.report.table import WIDTH, best_rows, format_spread, format_value
 from feederlab.significance import CORRECTIONS, pairs_needed
 
 if TYPE_CHECKING:
@@ -89,35 +89,54 @@ def significance_table(tests: pd.DataFrame, reference: str, *, level: float = 0.
     level, correction : as given to the tests.  The last column says better or worse where the corrected p is at most
     `level`, and the metric has a better side.
     """
-    several = len(set(tests["scenario"])) > 1
-    heads = ["scenario"] * several + ["controller"]
-    table, _ = _empty(f"differences from {reference}", {head: tests[head].tolist() for head in heads})
+    heads, rows = test_rows(tests, level)
+    first = heads.index("metric")
+    table, _ = _empty(f"differences from {reference}", {head: tests[head].tolist() for head in heads[:first]})
     table.add_column("metric", no_wrap=True, vertical="bottom")
-    share = 100 * (1 - level)
-    for title in ("pairs", "mean\ndifference", f"{share:g} %\ninterval", "rank\nbiserial", "p", "p\ncorrected"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("")
-    before: tuple[Any, ...] = ()
-    for _, row in tests.iterrows():
-        metric, here = BY_NAME[row["metric"]], (row["scenario"], row["controller"])
-        named = [escape(str(here[0]))] * several + [f"[bold]{escape(str(here[1]))}[/bold]"]
-        unit = f" [dim]{escape(metric.unit)}[/dim]" if metric.unit else ""
+    for head in heads[first + 1 :]:
+        table.add_column("\n".join(head.rsplit(" ", 1)), justify="right", no_wrap=True)
+    before: tuple[str, ...] = ()
+    for row in rows:
+        named = [f"[bold]{escape(part)}[/bold]" for part in row[:first]]
+        style = _VERDICT_STYLE.get(row[-1], "none")
         table.add_row(
-            *(named if here != before else [""] * len(named)), f"{escape(metric.title)}{unit}", str(row["pairs"]),
-            _signed(row["difference"]), _interval(row["ci_low"], row["ci_high"]),
-            _signed(row["rank_biserial"], "{:+.2f}"), _p(row["p"]),
-            _p(row["p_corrected"]), _verdict(row, metric),
-        )  # fmt: skip
-        before = here
-    _caption(table, _about(tests, level, correction))
+            *(named if row[:first] != before else [""] * first), *map(escape, row[first:-1]), f"[{style}]{row[-1]}[/]"
+        )
+        before = row[:first]
+    _caption(table, about_tests(tests, level, correction))
     return table
 
 
-def _about(tests: pd.DataFrame, level: float, correction: str) -> list[str]:
+_VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
+
+
+def test_rows(tests: pd.DataFrame, level: float) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return (headings, rows) of `Comparison.significance` as text; what the last column says, `_verdict` decides."""
+    where = ("scenario", "controller") if len(set(tests["scenario"])) > 1 else ("controller",)
+    heads = (
+        *where, "metric", "pairs", "mean difference", f"{100 * (1 - level):g} % interval", "rank biserial", "p",
+        "p corrected", "verdict",
+    )  # fmt: skip
+    rows = []
+    for _, row in tests.iterrows():
+        metric = BY_NAME[row["metric"]]
+        name = metric.title + (f" ({metric.unit})" if metric.unit else "")
+        rows.append(
+            (
+                *(str(row[head]) for head in where), name, str(row["pairs"]),
+                _signed(row["difference"]), _interval(row["ci_low"], row["ci_high"]),
+                _signed(row["rank_biserial"], "{:+.2f}"), _p(row["p"]), _p(row["p_corrected"]), _verdict(row, metric),
+            )
+        )  # fmt: skip
+    return heads, rows
+
+
+def about_tests(tests: pd.DataFrame, level: float, correction: str) -> list[str]:
+    """Return the notes below the tests."""
     family, most = int(tests["p"].notna().sum()), int(tests["pairs"].max())
     notes = [
-        "row minus reference; interval: BCa bootstrap of the mean, each on its own; p: Wilcoxon signed-rank,",
-        f"two-sided, corrected by {CORRECTIONS[correction]} over these {family} comparisons (level {level:g})",
+        "row minus reference; interval: BCa bootstrap of the mean, each on its own; p: Wilcoxon signed-rank, two-sided,"
+        f"\ncorrected by {CORRECTIONS[correction]} over these {family} comparisons; a verdict only up to {level:g}",
     ]
     needed = pairs_needed(1 if correction == "fdr_bh" else family, level)
     if most < needed:
@@ -126,12 +145,12 @@ def _about(tests: pd.DataFrame, level: float, correction: str) -> list[str]:
 
 
 def _verdict(row: pd.Series[Any], metric: Metric) -> str:
+    """Say better or worse where the corrected p is small enough, differs where the metric has no better side."""
     if not row["significant"]:
         return ""
     if not metric.better:
         return "differs"
-    good = (row["rank_biserial"] < 0) == (metric.better == "low")
-    return "[bold green]better[/bold green]" if good else "[bold red]worse[/bold red]"
+    return "better" if (row["rank_biserial"] < 0) == (metric.better == "low") else "worse"
 
 
 def _empty(title: str, heads: Mapping[str, list[str]]) -> tuple[Table, int]:
@@ -157,8 +176,7 @@ def _spread(mean: float, std: float, metric: Metric) -> str:
         return _NONE
     if not np.isfinite(std):
         return format_value(mean, metric)
-    own = format_value(std, metric)
-    return f"{format_value(mean, metric)} ± {min(own, f'{std:.2g}', key=len)}"
+    return f"{format_value(mean, metric)} ± {format_spread(std, metric)}"
 
 
 def _signed(value: float, form: str = "{:+.3g}") -> str:

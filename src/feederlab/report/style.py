@@ -67,5 +67,4 @@ def clock(ax: Any, time: Any) -> None:
     locator = mdates.AutoDateLocator(minticks=3, maxticks=7)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, show_offset=False))
-    if len(time) > 1:
-        ax.set_xlim(time[0], time[-1])
+    ax.set_xlim(time[0], time[-1])

@@ -30,6 +30,7 @@ _DROPPED_FIRST = (
 WIDTH = 120
 """Columns that a table may fill."""
 _VOLTAGE = ("cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "infeasible_steps")
+_SHORTEST_MS = 0.001  # a clock shows no less; the share of one step in a batch can be shorter
 _UNIT_FORMAT = {"%": "{:.2f}", "p.u.": "{:.4f}", "ms": "{:.3g}", "steps": "{:.0f}"}  # fmt: skip
 
 
@@ -118,23 +119,33 @@ def best_rows(rows: pd.DataFrame, metric: Metric, where: list[str]) -> set[objec
     """Return the index of the best rows within each scenario; none where all are alike."""
     if not metric.better:
         return set()
-    best: set[object] = set()
-    groups = [group for _, group in rows.groupby(where, sort=False)] if where else [rows]
-    for group in groups:
-        rivals = group[group[metric.name].notna()]
-        if metric.name not in _VOLTAGE:
-            rivals = rivals[rivals["infeasible_steps"] == rivals["infeasible_steps"].min()]
-        values = rivals[metric.name].map(lambda value: float(format_value(value, metric)))
-        if values.min() < values.max():
-            best |= set(values.index[values == (values.max() if metric.better == "high" else values.min())])
-    return best
+    place = rows.groupby(where, sort=False).ngroup() if where else np.zeros(len(rows), dtype=int)
+    known = rows[metric.name].notna()
+    if metric.name not in _VOLTAGE:
+        steps_out = rows["infeasible_steps"].where(known)
+        known &= steps_out == steps_out.groupby(place).transform("min")
+    values = rows[metric.name].where(known).map(lambda value: _as_printed(value, metric))
+    of_place = values.groupby(place)
+    low, high = of_place.transform("min"), of_place.transform("max")
+    return set(rows.index[(low < high) & (values == (high if metric.better == "high" else low))])
 
 
 def format_value(value: float, metric: Metric) -> str:
     """Return a score as it is printed."""
-    if metric.unit == "%" and abs(value) >= 1e3:
-        return f"{value:.0f}" if abs(value) < 1e5 else f"{value:.0e}"
+    if metric.unit == "%" and 1e3 <= abs(value) < 1e7:
+        return f"{float(f'{value:.3g}'):.0f}"
+    if metric.unit == "ms" and 0 <= value < _SHORTEST_MS:
+        return f"<{_SHORTEST_MS:g}"
     return _UNIT_FORMAT.get(metric.unit, "{:.4g}").format(value)
+
+
+def format_spread(std: float, metric: Metric) -> str:
+    """Return a standard deviation as it is printed: two digits are enough."""
+    return min(format_value(std, metric), f"{std:.2g}", key=len)
+
+
+def _as_printed(value: float, metric: Metric) -> float:
+    return float(format_value(value, metric).removeprefix("<"))
 
 
 def _shown(value: float, metric: Metric, best: bool) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feederlab.report.series import SPREAD, band_of
+from feederlab.report.series import SPREAD, band_of, floats, held, step_edges
 from feederlab.report.style import ALARM, COLOURS, DASHES, INK, MUTED, clock, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def plot_voltages(comparison: Comparison, path: str | Path) -> Path:
         _losses(below, comparison, cells)
         _legend(figure, axes[0])
         about = comparison.runs[first].provenance
+        steps = f"{about['periods']} steps" if about["periods"] > 1 else "1 step"
         figure.suptitle(
-            f"{first.scenario}: {about['periods']} steps of {about['step_s'] / 60:g} min from {first.window}",
+            f"{first.scenario}: {steps} of {about['step_s'] / 60:g} min from {first.window}",
             x=0.01, ha="left", fontweight="bold", fontsize=11,
         )  # fmt: skip
         return save_figure(figure, path)
@@ -49,12 +50,16 @@ def plot_voltages(comparison: Comparison, path: str | Path) -> Path:
 
 def _envelope(ax: Any, comparison: Comparison, cell: Cell, colour: str) -> None:
     data = comparison.runs[cell].data
-    time, low, high = data["time"].to_numpy(), data["vm_min_pu"].to_numpy(), data["vm_max_pu"].to_numpy()
+    time, low, high = (
+        step_edges(comparison.runs[cell]),
+        held(floats(data["vm_min_pu"])),
+        held(floats(data["vm_max_pu"])),
+    )
     ax.fill_between(time, low, high, color=colour, alpha=0.22, linewidth=0)
     if "vm_pu" in data:
         vm = data["vm_pu"].to_numpy()
         vm = vm[:, np.isfinite(vm).any(axis=0)]
-        inner = np.percentile(vm, [SPREAD[0], 50, SPREAD[1]], axis=1)
+        inner = [held(values) for values in np.percentile(vm, [SPREAD[0], 50, SPREAD[1]], axis=1)]
         ax.fill_between(time, inner[0], inner[2], color=colour, alpha=0.45, linewidth=0)
         ax.plot(time, inner[1], color=colour, linewidth=1.3)
     lower, upper = band_of(data)
@@ -78,14 +83,14 @@ def _losses(ax: Any, comparison: Comparison, cells: list[Cell]) -> None:
         data: Any = comparison.runs[cell].data
         mean = float(comparison.metrics.sel(cell._asdict())["loss_mw"])
         ax.plot(
-            data["time"].to_numpy(), data["losses_mw"].to_numpy(), color=COLOURS[k % len(COLOURS)],
+            step_edges(comparison.runs[cell]), held(floats(data["losses_mw"])), color=COLOURS[k % len(COLOURS)],
             linewidth=1.4, linestyle=DASHES[k % len(DASHES)],
             label=f"{cell.controller}: mean {mean:.4f} MW",
         )  # fmt: skip
     ax.set_ylabel("losses (MW)")
     ax.set_ylim(bottom=0)
     ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, fontsize=8.5, borderaxespad=0.2)
-    clock(ax, comparison.runs[cells[0]].data["time"].to_numpy())
+    clock(ax, step_edges(comparison.runs[cells[0]]))
 
 
 def _legend(figure: Any, ax: Any) -> None:

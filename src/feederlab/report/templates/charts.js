@@ -24,7 +24,7 @@
   const run = () => group().runs[state.controller];
   const dashes = ["solid", "dash", "dot", "dashdot"];
   const colour = (k) => colours[k % colours.length];
-  const dash = (k) => dashes[(k + Math.floor(k / colours.length)) % dashes.length];
+  const dash = (k) => dashes[k % dashes.length]; // 7 colours, 4 dashes: 28 rows look different
   const faint = (hex, alpha) => `rgba(${[1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16)).join(",")},${alpha})`;
   const extent = (arrays) => {
     let [low, high] = [Infinity, -Infinity];
@@ -39,7 +39,7 @@
     const coarse = matchMedia("(pointer: coarse)").matches; // fingers scroll the page, they do not zoom the figure
     const { xaxis, yaxis, ...more } = layout;
     return Plotly.react(div, traces, {
-      font: { family, size: 12.5, color: ink }, margin: { l: 10, r: 12, t: 8, b: 10 }, showlegend: false, modebar: { bgcolor: "rgba(0,0,0,0)", color: "#9a9a9a", activecolor: ink },
+      font: { family, size: 12.5, color: ink }, margin: { l: 10, r: 18, t: 8, b: 10 }, showlegend: false, modebar: { bgcolor: "rgba(0,0,0,0)", color: "#9a9a9a", activecolor: ink },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest", autosize: true,
       hoverlabel: { font: { family, size: 12.5 }, namelength: -1 }, dragmode: coarse ? false : "zoom",
       xaxis: axis(xaxis), yaxis: axis(yaxis), ...more,
@@ -66,9 +66,9 @@
     for (const div of parent.querySelectorAll(".plot")) Plotly.purge(div);
     parent.replaceChildren();
   };
-  const bandLines = () => group().band.filter((v) => v !== null).map((y) => ({
-    type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: ink, width: 1, dash: "dash" },
-  }));
+  const limitLine = (y) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: ink, width: 1, dash: "dash" } });
+  const bandLines = () => group().band.filter((v) => v !== null).map(limitLine);
+  const around = (arrays) => { const [v0, v1] = extent(arrays); const pad = 0.04 * (v1 - v0) || 0.01; return [v0 - pad, v1 + pad]; };
 
   // ---- the feeder -------------------------------------------------------------------------------------------------
   const scale = () => {
@@ -80,8 +80,10 @@
   };
   const bar = () => {
     const ticks = group().band.filter((v) => v !== null);
-    return { title: { text: "p.u.", side: "right" }, thickness: 12, outlinewidth: 0, len: 0.9,
-      ...(ticks.length === 2 ? { tickvals: [...new Set([...scale().map((v) => +v.toFixed(3)), ...ticks, 1])], tickformat: ".3~f" } : {}) };
+    const [low, high] = scale();
+    const ends = [Math.ceil(1e3 * low) / 1e3, Math.floor(1e3 * high) / 1e3].filter((v) => ticks.every((tick) => Math.abs(v - tick) > 0.08 * (high - low)));
+    return { title: { text: "p.u.", side: "top" }, thickness: 12, outlinewidth: 0, len: 0.9,
+      ...(ticks.length === 2 ? { tickvals: [...ends, ...ticks, 1], tickformat: ".3~f" } : {}) };
   };
   const feeder = () => (group().feeder === null ? null : page.feeders[group().feeder]);
   const voltages = () => {
@@ -91,7 +93,7 @@
       return rows.map((row) => worst[row]);
     }
     const vm = u16(run().vm);
-    const buses = vm.length / group().steps.length;
+    const buses = vm.length / group().step_time.length;
     return rows.map((row) => { const v = vm[state.step * buses + row]; return v ? v / 40000 : NaN; });
   };
   const outOf = (v) => {
@@ -126,10 +128,11 @@
       ...Object.entries(one.devices).map(([kind, points], k) => ({
         type: "scatter", mode: "markers", ...points, hoverinfo: "skip", name: kind,
         marker: { symbol: symbols[kind], size: size + (8 + 2 * k) * shrink, color: page.style.devices[kind], line: { width: 2.2 * shrink } } })),
-      { type: "scatter", mode: labelled ? "markers+text" : "markers", x: one.x, y: one.y, text: labelled ? one.bus.map(String) : undefined,
-        textposition: "top center", textfont: { size: 11, color: muted }, hovertext: hover(vm), hoverinfo: "text", name: "bus", showlegend: false,
+      ...(labelled ? [{ type: "scatter", mode: "markers+text", x: one.x, y: one.y, text: one.bus.map(String), textposition: "top center",
+        textfont: { size: 11, color: muted }, marker: { size: size + 12, color: "rgba(0,0,0,0)" }, hoverinfo: "skip", cliponaxis: false, showlegend: false }] : []), // above the rings
+      { type: "scatter", mode: "markers", x: one.x, y: one.y, hovertext: hover(vm), hoverinfo: "text", name: "bus", showlegend: false,
         marker: { ...marker(vm), size, cmin: low, cmax: high, colorscale: ramp, showscale: true,
-          colorbar: phone() ? { ...bar(), orientation: "h", y: -0.02, yanchor: "top", title: { text: "p.u.", side: "top" } } : bar() } },
+          colorbar: phone() ? { ...bar(), orientation: "h", y: -0.02, yanchor: "top" } : bar() } },
     ];
     const bare = { visible: false, showgrid: false, zeroline: false };
     draw(at("map"), traces, { showlegend: true, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" }, margin: { l: 8, r: 8, t: 8, b: 8 },
@@ -147,11 +150,25 @@
         + (state.mode === "worst" ? "worst voltages from" : "from") + ` ${low.toFixed(4)} (bus ${bus(low)}) to ${high.toFixed(4)} p.u. (bus ${bus(high)}).`
       : `${when}: the power flow has no solution.`;
   };
-  const recolour = () => { // the slider's way: colours only
+  const shade = (v, [low, high]) => { // the colour of a voltage on the ramp, as plotly has it
+    const place = Math.min(Math.max((v - low) / (high - low), 0), 1) * (ramp.length - 1);
+    const k = Math.min(Math.floor(place), ramp.length - 2);
+    const part = (hex, c) => parseInt(hex.slice(c, c + 2), 16);
+    return `rgb(${[1, 3, 5].map((c) => Math.round(part(ramp[k][1], c) + (place - k) * (part(ramp[k + 1][1], c) - part(ramp[k][1], c))))})`;
+  };
+  const recolour = () => { // the slider's way: Plotly.restyle builds every bus anew, ten times slower on thousands
     const vm = voltages();
+    const trace = at("map").data.at(-1); // the buses lie above all else
     const { color, line } = marker(vm);
-    Plotly.restyle(at("map"), { "marker.color": [color], "marker.line.color": [line.color], "marker.line.width": [line.width], hovertext: [hover(vm)] },
-      [at("map").data.length - 1]); // the buses lie above all else
+    const [text, ends] = [hover(vm), scale()];
+    Object.assign(trace.marker, { color, line });
+    trace.hovertext = text;
+    for (const dot of [...at("map").querySelectorAll(".trace")].at(-1).querySelectorAll(".point")) {
+      const point = dot.__data__; // plotly's own: its place, and what it is drawn and described with
+      const k = point.i;
+      Object.assign(point, { mc: color[k], mlc: line.color[k], mlw: line.width[k], htx: text[k] });
+      Object.assign(dot.style, { fill: color[k] === null ? "none" : shade(color[k], ends), stroke: line.color[k], strokeWidth: `${line.width[k]}px` });
+    }
     describe(vm);
     markStep();
   };
@@ -166,13 +183,13 @@
   const drawHeat = () => {
     const one = feeder();
     const vm = u16(run().vm);
-    const buses = vm.length / group().steps.length;
-    const z = one.row.map((row) => group().steps.map((_, s) => { const v = vm[s * buses + row]; return v ? v / 40000 : null; }));
+    const buses = vm.length / group().step_time.length;
+    const z = one.row.map((row) => group().step_time.map((_, s) => { const v = vm[s * buses + row]; return v ? v / 40000 : null; }));
     const [low, high] = scale();
-    draw(at("heat"), [{ type: "heatmap", x: group().step_time, y: one.row.map((_, k) => k), z, zmin: low, zmax: high, colorscale: ramp,
-      text: undefined, customdata: one.bus.map((bus) => group().steps.map(() => bus)), hovertemplate: "bus %{customdata}, %{x}: %{z:.4f} p.u.<extra></extra>",
+    draw(at("heat"), [{ type: "heatmap", x: group().step_time.length > 1 ? group().step_time : group().time, y: one.row.map((_, k) => k), z, zmin: low, zmax: high, colorscale: ramp,
+      customdata: one.bus.map((bus) => group().step_time.map(() => bus)), hovertemplate: "bus %{customdata}, %{x}: %{z:.4f} p.u.<extra></extra>",
       showscale: !phone(), colorbar: bar() }],
-    { shapes: stepMark(), yaxis: { title: { text: "buses, in the order of a walk along the feeder" , font: { size: 12 } }, showticklabels: false, autorange: "reversed", showgrid: false },
+    { shapes: stepMark(), yaxis: { title: { text: "buses, in the order of a walk along the feeder" , font: { size: 12 } }, showticklabels: false, ticks: "", autorange: "reversed", showgrid: false },
       xaxis: { type: "date", showgrid: false } });
   };
   const drawFeeder = () => {
@@ -183,18 +200,18 @@
       at("map-missing").textContent = "The voltages of single buses were not kept (record = metrics, or files of an earlier version), so there is no map. Run the comparison with --record float32 or all to see it.";
       return;
     }
-    const steps = group().steps.length > 0 && run().vm !== undefined;
+    const steps = group().step_time.length > 0 && run().vm !== undefined;
     if (!steps) state.mode = "worst";
     for (const id of ["slider-row", "step-mode", "heat"]) at(id).hidden = !steps;
     at("heat").previousElementSibling.hidden = !steps;
-    at("step").max = Math.max(group().steps.length - 1, 0);
+    at("step").max = Math.max(group().step_time.length - 1, 0);
     at("step").value = state.step;
     for (const radio of document.getElementsByName("mode")) radio.checked = radio.value === state.mode;
     at("thinned").textContent = !steps
       ? "Single steps were left out to keep this file small: each bus shows its worst voltage over all steps."
-      : group().steps.length < group().count
-        ? `Shown are ${group().steps.length} of ${group().count} steps, spread evenly, and every controller's worst ones; the worst voltage of the window is taken over all.`
-        : `All ${group().count} steps are shown.`;
+      : group().step_time.length < group().count
+        ? `Shown are ${group().step_time.length} of ${group().count} steps, spread evenly, and every controller's worst ones; the worst voltage of the window is taken over all.`
+        : group().count > 1 ? `All ${group().count} steps are shown.` : "";
     showWhen();
     drawMap();
     if (steps) drawHeat();
@@ -203,34 +220,47 @@
   // ---- curves -----------------------------------------------------------------------------------------------------
   const plain = (k) => page.controllers[k].replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll("%{", "% {"); // plotly reads tags
   const line = (k, x, y, more) => ({ type: "scatter", mode: "lines", x, y, name: plain(k), line: { color: colour(k), dash: dash(k), width: 2 }, ...more });
+  const held = (values) => [...values, values.at(-1)]; // a value holds until its step ends
+  const area = (x, low, high) => { // the outline between two curves, one for each stretch without a gap
+    const [xs, ys] = [[], []];
+    for (let from = 0, k = 0; k <= low.length; k += 1) {
+      if (k < low.length && Number.isFinite(low[k]) && Number.isFinite(high[k])) continue;
+      if (k > from) {
+        const [there, back] = [held([...high.slice(from, k)]), held([...low.slice(from, k)]).reverse()];
+        const times = x.slice(from, k + 1);
+        xs.push(...times, ...times.slice().reverse(), null);
+        ys.push(...there, ...back, null);
+      }
+      from = k + 1;
+    }
+    return { x: xs, y: ys };
+  };
   const drawEnvelopes = () => {
     clear(at("envelopes"));
     const [low, high] = group().band;
-    const [v0, v1] = extent(shownRuns().flatMap(([, one]) => [f32(one.vm_min), f32(one.vm_max)]).concat([[low ?? NaN, high ?? NaN]]));
-    const pad = 0.04 * (v1 - v0) || 0.01;
+    const range = around(shownRuns().flatMap(([, one]) => [f32(one.vm_min), f32(one.vm_max)]).concat([[low ?? NaN, high ?? NaN]]));
     const time = group().time;
-    const divs = shownRuns().map(([k]) => figure(at("envelopes"), page.controllers[k], page.notes[`${state.group}/${k}`], `Voltage envelope of ${page.controllers[k]}`));
+    const divs = shownRuns().map(([k]) => figure(at("envelopes"), page.controllers[k], `${group().runs[k].in_band_pct.toFixed(1)} % of the steps in band`, `Voltage envelope of ${page.controllers[k]}`));
     for (const [place, [k, one]] of shownRuns().entries()) {
       const [least, most] = [f32(one.vm_min), f32(one.vm_max)];
-      const bare = { type: "scatter", mode: "lines", x: time, line: { width: 0 }, hoverinfo: "skip" };
-      const traces = [{ ...bare, y: least }, { ...bare, y: most, fill: "tonexty", fillcolor: faint(colour(k), 0.22) }];
+      const filled = (bottom, top, fillcolor) => ({ type: "scatter", mode: "lines", ...area(time, bottom, top), line: { width: 0 }, hoverinfo: "skip", fill: "toself", fillcolor });
+      const traces = [filled(least, most, faint(colour(k), 0.22))];
       if (one.p_mid) {
-        traces.push({ ...bare, y: f32(one.p_low) }, { ...bare, y: f32(one.p_high), fill: "tonexty", fillcolor: faint(colour(k), 0.4) });
-        traces.push({ ...line(k, time, f32(one.p_mid)), line: { color: colour(k), width: 2 }, hoverinfo: "skip" });
+        traces.push(filled(f32(one.p_low), f32(one.p_high), faint(colour(k), 0.4)));
+        traces.push({ ...line(k, time, held(f32(one.p_mid))), line: { color: colour(k), width: 2 }, hoverinfo: "skip" });
       }
-      if (high !== null) traces.push({ ...bare, y: time.map(() => high) }, { ...bare, y: [...most].map((v) => Math.max(v, high)), fill: "tonexty", fillcolor: alarm });
-      if (low !== null) traces.push({ ...bare, y: time.map(() => low) }, { ...bare, y: [...least].map((v) => Math.min(v, low)), fill: "tonexty", fillcolor: alarm });
-      traces.push({ ...bare, y: most, hoverinfo: undefined, customdata: [...least], line: { width: 0 }, name: "",
+      if (high !== null) traces.push(filled(most.map(() => high), most.map((v) => Math.max(v, high)), alarm));
+      if (low !== null) traces.push(filled(least.map((v) => Math.min(v, low)), least.map(() => low), alarm));
+      traces.push({ type: "scatter", mode: "lines", x: time, y: held(most), customdata: held(least), line: { width: 0 }, name: "",
         hovertemplate: "%{x}: %{customdata:.4f} to %{y:.4f} p.u.<extra></extra>" });
-      draw(divs[place], traces, { shapes: bandLines(), hovermode: "x", xaxis: { type: "date", nticks: 6 },
-        yaxis: { range: [v0 - pad, v1 + pad], tickformat: ".2f", title: { text: "p.u.", font: { size: 12 } } } });
+      draw(divs[place], traces, { shapes: bandLines(), hovermode: "x", xaxis: { type: "date", nticks: 6, range: [time[0], time.at(-1)] },
+        yaxis: { range, tickformat: ".2f", title: { text: "p.u.", font: { size: 12 } } } });
     }
     const detail = shownRuns().some(([, one]) => one.p_mid);
     at("envelope-lead").textContent = (detail ? "The range of all buses (light), of the middle 80 % (darker) and the median bus (line)." : "The range of all buses.")
       + (low === null && high === null ? " These runs do not hold the band." : " Dashed: the band; orange-red: out of it.");
     at("binned").textContent = group().bin > 1 ? `Each point stands for ${group().bin} steps: highest and lowest voltages are kept, the median is averaged.` : "";
   };
-  const fullLoad = [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100, y1: 100, line: { color: ink, width: 1, dash: "dash" } }];
   const drawDurations = () => {
     clear(at("duration-grid"));
     const kinds = [["vm_max", "Highest bus voltage", "p.u."], ["vm_min", "Lowest bus voltage", "p.u."], ["losses", "Losses", "MW"], ["loading", "Highest loading of a line or transformer", "%"]];
@@ -238,13 +268,14 @@
       .map(([kind, some]) => [kind, some, figure(at("duration-grid"), kind[1], kind[2], `Duration curves: ${kind[1]}`)]);
     for (const [[name, , unit], some, div] of parts) {
       const share = f32(some[0][1].duration[name]).length - 1;
+      const limit = { vm_max: group().band[1], vm_min: group().band[0], loading: 100 }[name] ?? undefined;
       draw(div, some.map(([k, one]) => line(k, [...Array(share + 1).keys()].map((q) => (100 * q) / share), f32(one.duration[name]),
         { hovertemplate: `${plain(k)}<br>%{y:.5g} ${unit} exceeded in %{x:.0f} %<extra></extra>` })),
-      { shapes: unit === "p.u." ? bandLines() : unit === "%" ? fullLoad : [], xaxis: { title: { text: "share of steps (%)", font: { size: 12 } }, range: [0, 100], tickvals: [0, 25, 50, 75, 100] },
-        yaxis: { ...(unit === "p.u." ? { tickformat: ".2f" } : { rangemode: "tozero" }) } });
+      { shapes: limit === undefined ? [] : [limitLine(limit)], xaxis: { title: { text: "share of steps (%)", font: { size: 12 } }, range: [0, 100], tickvals: [0, 25, 50, 75, 100] },
+        yaxis: unit === "p.u." ? { tickformat: ".4~f", range: around([...some.map(([, one]) => f32(one.duration[name])), [limit ?? NaN]]) } : { rangemode: "tozero" } });
     }
   };
-  const drawRegret = () => {
+  const drawRegret = () => { // sums stand at the end of their step
     const some = shownRuns().filter(([, one]) => one.regret);
     const any = runs().some(([, one]) => one.regret);
     at("regret-parts").hidden = !any;
@@ -255,10 +286,10 @@
     const log = kind === "regret";
     const floor = page.regret_floor;
     draw(at("regret-plot"), some.map(([k, one]) => {
-      const y = [...f32(one[kind])];
+      const y = [0, ...f32(one[kind])];
       return line(k, group().time, log ? y.map((v) => Math.max(v, floor)) : y, { customdata: y,
         hovertemplate: `${plain(k)}<br>%{x}: %{customdata:.4g} ${page.regret_unit}<extra></extra>` });
-    }), { xaxis: { type: "date" }, yaxis: { type: log ? "log" : "linear", title: { text: page.regret_unit, font: { size: 12 } }, ...(log ? { exponentformat: "e", dtick: 1 } : {}) } });
+    }), { xaxis: { type: "date", range: [group().time[0], group().time.at(-1)] }, yaxis: { type: log ? "log" : "linear", title: { text: page.regret_unit, font: { size: 12 } }, ...(log ? { exponentformat: "e", dtick: 1 } : {}) } });
     at("regret-note").textContent = log
       ? `Logarithmic; sums below ${floor.toExponential()} ${page.regret_unit} are drawn there: solvers are no more exact than that.`
       : "Below zero: a run that saves by leaving the band.";
@@ -286,7 +317,7 @@
         x: inverters, y: f32(one.devices[name]), name: plain(k),
         marker: { color: colour(k), ...(bars ? {} : { symbol: shapes[k % shapes.length], size: 6 }) },
         hovertemplate: `${plain(k)}<br>inverter %{x}: %{y:.4g} ${unit}<extra></extra>` })),
-      { barmode: "group", bargap: 0.25, xaxis: { type: "category", showgrid: false, title: { text: "inverter", font: { size: 12 } } }, yaxis: { rangemode: "tozero" } }));
+      { barmode: "group", bargap: 0.25, xaxis: { type: "category", showgrid: false, showticklabels: inverters.length <= 40, ticks: "", title: { text: "inverter", font: { size: 12 } } }, yaxis: { rangemode: "tozero" } }));
     };
     perInverter("q_pct", "Reactive power of each inverter", "mean |q|, % of the rating");
     perInverter("curtailed_mwh", "Curtailed energy of each inverter", "MWh");
@@ -295,7 +326,7 @@
       const some = shownRuns().filter(([, one]) => Object.values(one.devices[name] || {}).some(moves));
       if (!some.length) continue;
       const div = figure(box, title, name === "soc" ? "share of the capacity" : "");
-      later.push(() => draw(div, some.flatMap(([k, one]) => Object.entries(one.devices[name]).map(([device, values]) => line(k, group().time, f32(values), {
+      later.push(() => draw(div, some.flatMap(([k, one]) => Object.entries(one.devices[name]).map(([device, values]) => line(k, group().time, held(f32(values)), {
         line: { color: colour(k), dash: dash(k), width: 1.8, shape: name === "soc" ? "linear" : "hv" },
         hovertemplate: `${plain(k)}<br>${device}, %{x}: %{y:.3g}<extra></extra>` }))),
       { xaxis: { type: "date", nticks: 6 }, yaxis: {} }));
@@ -363,7 +394,7 @@
     at("play").textContent = "Pause";
     at("play").setAttribute("aria-pressed", "true");
     state.timer = setInterval(() => {
-      if (state.step >= group().steps.length - 1) { stop(); state.step = 0; } else goTo(state.step + 1);
+      if (state.step >= group().step_time.length - 1) { stop(); state.step = 0; } else goTo(state.step + 1);
     }, 120);
   });
   for (const radio of document.getElementsByName("mode")) radio.addEventListener("change", () => { stop(); state.mode = radio.value; showWhen(); recolour(); });
