@@ -41,6 +41,7 @@ def test_list(run) -> None:
         (("mapdn-classical", "--networks", "mapdn33,mapdn34"), 3, "unknown network 'mapdn34'"),
         (("mapdn-classical", "--networks", "mapdn33", "--windows", "999999"), 2, "draw at most"),
         (("opf-baselines", "--networks", "case33", "--resume"), 2, "--out"),
+        (("opf-baselines", "--write", "nowhere/page.md"), 2, "lies in no folder that exists"),
     ],
 )
 def test_wrong_words(run, words: tuple[str, ...], code: int, message: str) -> None:
@@ -58,7 +59,7 @@ def test_prints_saves_and_writes(run, tmp_path: Path) -> None:
         assert words in out
     text = page.read_text()
     assert "`feederlab reproduce opf-baselines --networks case33 --cases case9 --steps 2`, 20" in text
-    assert "| case33bw | power flow | losses (kW) | 202.677, literature | 202.677 |" in text
+    assert "| case33bw | power flow | losses (kW) | 202.677, pandapower | 202.677 |" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "exactness", "reproduction.json", "table.csv", "tables",
     ]  # fmt: skip

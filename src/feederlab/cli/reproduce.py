@@ -50,6 +50,8 @@ def reproduce(
     from feederlab.papers import rendering
     from feederlab.papers.reproduction import How
 
+    if write is not None:
+        rendering.check_section(write, name)
     with progress() as tell:
         found = study.run(How(jobs=jobs, out=out, overwrite=overwrite, resume=resume, progress=tell))
     if write is not None:

@@ -122,7 +122,7 @@ def rows_of(network: str, runs: Comparison, evidence: Evidence) -> Iterator[Row]
         yield replace(row, why=evidence.why_loss(row, spec))
         if label != "none":
             ratio = Row(
-                network, label, "losses over those of none", "", loss[label] / loss["none"], source,
+                network, label, "losses over those of none", "", loss[label] / loss["none"], f"from {source}",
                 ours.mean() / idle.mean(), 2, _std(ours / idle), len(ours),
             )  # fmt: skip
             yield replace(ratio, why=evidence.why_ratio(ratio, ours / idle))

@@ -1,7 +1,7 @@
 """Reference values of power flow and optimal power flow, computed anew: losses, compensation, optima, exactness.
 
 Base losses of MATPOWER's radial cases; loss-optimal reactive compensation of the 33-bus feeder, with the bound of the
-cone relaxation; the optima that MATPOWER prints for its meshed cases; and how far the relaxation's bound lies below
+cone relaxation; the optima of its meshed cases; and how far the relaxation's bound lies below
 the AC optimum on scenarios with sun.
 """
 
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
     from feederlab.comparison import Comparison
     from feederlab.models.scenario import Scenario
 
-LITERATURE, COMPUTED = "literature", "MATPOWER data, pandapower"
+BY_PANDAPOWER, BY_CLARABEL, OPTIMUM = "pandapower", "cvxpy, Clarabel", "MATPOWER case"
+"""Where a reported value comes from: what computed it on MATPOWER's data before this package did."""
 BASE_LOSSES = (
-    ("case33bw", "losses", "kW", 202.677, 3, LITERATURE),
-    ("case33bw", "lowest voltage, bus 18", "p.u.", 0.91309, 5, LITERATURE),
-    ("case33mg", "losses", "kW", 210.998, 3, LITERATURE),
-    ("case69", "losses", "kW", 224.992, 3, LITERATURE),
-    ("case85", "losses", "kW", 299.307, 3, COMPUTED),
-    ("case141", "losses", "kW", 632.696, 3, COMPUTED),
-    ("case141", "lowest voltage, bus 87", "p.u.", 0.92786, 5, COMPUTED),
+    ("case33bw", "losses", "kW", 202.677, 3),
+    ("case33bw", "lowest voltage, bus 18", "p.u.", 0.91309, 5),
+    ("case33mg", "losses", "kW", 210.998, 3),
+    ("case69", "losses", "kW", 224.992, 3),
+    ("case85", "losses", "kW", 299.307, 3),
+    ("case141", "losses", "kW", 632.696, 3),
+    ("case141", "lowest voltage, bus 87", "p.u.", 0.92786, 5),
 )
-"""case, quantity, unit, value, decimals, source."""
+"""case, quantity, unit, value, decimals; computed by pandapower."""
 OPEN_LINES, RECONFIGURED_KW = (7, 9, 14, 32, 37), 139.551
 COMPENSATION: dict[tuple[int, ...], float] = {
     (30,): 143.602, (12, 30): 135.753, (13, 24, 30): 132.173, tuple(range(2, 34)): 129.254,
@@ -45,7 +46,7 @@ OPTIMA = {
     "case5": (17551.89, 2), "case9": (5296.686, 3), "case14": (8081.525, 3), "case30": (576.892, 3),
     "case39": (41864.178, 3), "case57": (41737.786, 3), "case118": (129660.69, 2), "case300": (719725.10, 2),
 }  # fmt: skip
-"""MATPOWER case -> the cost that its `runopf` prints ($/h), and the decimals."""
+"""MATPOWER case -> its known optimal cost ($/h), and the decimals that are at hand."""
 EXACTNESS = {"mapdn33": 0.002, "mapdn141": 0.002}
 """Scenario -> largest distance between AC optimum and bound over 16 steps of sunny and dark hours (%)."""
 SCENARIOS = ("case33", "case69", "case85", "mapdn33", "mapdn141", "mapdn322")
@@ -62,8 +63,8 @@ class OpfBaselines(Reproduction):
 
     name: ClassVar[str] = "opf-baselines"
     citation: ClassVar[str] = (
-        "Reference values of power flow and optimal power flow: the literature's for Baran and Wu's feeders, "
-        "MATPOWER's for its meshed cases, and independent computations (pandapower, cvxpy with Clarabel)"
+        "Reference values of power flow and optimal power flow on MATPOWER's data, computed by other programs: "
+        "pandapower (losses), cvxpy with Clarabel (compensation), interior-point solvers (optima of the MATPOWER cases)"
     )
     cases: tuple[str, ...] = tuple(OPTIMA)
     networks: tuple[str, ...] = SCENARIOS
@@ -109,12 +110,13 @@ class OpfBaselines(Reproduction):
 
 
 NOTES = (
-    "MATPOWER's own data files, the unit conversions in them evaluated. Two versions of the 33-bus feeder circulate: "
+    "MATPOWER's own data files, the unit conversions in them evaluated; the reported values are computations on them, "
+    "not quotations. Two versions of the 33-bus feeder circulate: "
     "case33bw and case33mg differ in the line from bus 7 to bus 8, whose impedance the rows give.",
     "Reactive power of any size at the buses named, no voltage band, loads at their table values. The optimum is that "
     "of the AC power flow; its distance from the cone relaxation's dual bound proves that it is global.",
     "From a flat start, by Ipopt. Violation: the largest power imbalance or exceeded limit, recomputed from the "
-    "complex voltages alone. MATPOWER's own solver stops at 1e-6 relative to the cost: smaller differences do not tell "
+    "complex voltages alone. Interior-point solvers such as MATPOWER's stop at 1e-6 relative to the cost: smaller differences do not tell "
     "which optimum is better.",
     "Objective: losses, voltages priced outside 0.95 to 1.05 p.u. Gap: cost of the AC optimum (controller opf) above "
     "the dual bound, of the relaxation as it is (plain, the row's figure) and tightened (`feederlab.certify`). Cone "
@@ -137,14 +139,15 @@ def _losses() -> Iterator[Row]:
         values = {"losses": 1e3 * solved.losses_mw, f"lowest voltage, bus {lowest}": float(solved.vm_pu.min())}
         line = net.line[(net.line.from_bus == 6) & (net.line.to_bus == 7)]
         about = f"; line 7-8: {float(line.r_ohm_per_km.iloc[0]):.4f} + j{float(line.x_ohm_per_km.iloc[0]):.4f} ohm [1]"
-        for name, quantity, unit, reported, digits, source in BASE_LOSSES:
+        for name, quantity, unit, reported, digits in BASE_LOSSES:
             if name == case:
-                row = Row(case, "power flow", quantity, unit, reported, source, values.get(quantity, np.nan), digits)
+                ours = values.get(quantity, np.nan)
+                row = Row(case, "power flow", quantity, unit, reported, BY_PANDAPOWER, ours, digits)
                 yield _judged(row, about if case.startswith("case33") and quantity == "losses" else " [1]")
     solved = powerflow(case33bw(OPEN_LINES))
     opened = "-".join(map(str, OPEN_LINES))
     row = Row(
-        "case33bw", f"lines {opened} open", "losses", "kW", RECONFIGURED_KW, LITERATURE, 1e3 * solved.losses_mw, 3
+        "case33bw", f"lines {opened} open", "losses", "kW", RECONFIGURED_KW, BY_PANDAPOWER, 1e3 * solved.losses_mw, 3
     )
     yield _judged(row, " [1]")
 
@@ -154,12 +157,12 @@ def _compensation(buses: tuple[int, ...], kw: float) -> tuple[list[Row], dict[st
 
     solved = solve_opf(compensated(buses), "losses", band=WIDE_BAND)
     where = "every bus" if len(buses) > 3 else f"bus{'es' if len(buses) > 1 else ''} {', '.join(map(str, buses))}"
-    row = Row("case33bw", f"compensation at {where}", "losses", "kW", kw, "cvxpy, Clarabel", 1e3 * solved.losses_mw, 3)
+    row = Row("case33bw", f"compensation at {where}", "losses", "kW", kw, BY_CLARABEL, 1e3 * solved.losses_mw, 3)
     rows = [_judged(row, f"; {solved.status} optimum, gap {solved.gap:.0e} [2]")]
     if len(buses) > 3:
         gap = abs(solved.gap)
         why = "both are where the solvers stop: no gap [2]" if gap < 1e-6 else "the relaxation is not exact here [2]"
-        rows.append(Row("case33bw", f"compensation at {where}", "relative gap", "", EVERY_BUS_GAP, "cvxpy, Clarabel",
+        rows.append(Row("case33bw", f"compensation at {where}", "relative gap", "", EVERY_BUS_GAP, BY_CLARABEL,
                         gap, -1, why=why))  # fmt: skip
     q = " ".join(f"{value:.3f}" for value in solved.setpoints.q_mvar)
     return rows, {
@@ -177,7 +180,7 @@ def _optimum(name: str) -> tuple[Row, dict[str, object]]:
     solved = solve_opf(name)
     wall = time.perf_counter() - began
     difference = solved.objective / reported - 1
-    row = Row(name, "AC OPF", "cost", "$/h", reported, "MATPOWER", solved.objective, digits)
+    row = Row(name, "AC OPF", "cost", "$/h", reported, OPTIMUM, solved.objective, digits)
     state = "" if solved.converged else f"; not solved: {solved.status}"
     return _judged(row, f"; relative {difference:.0e}{state} [3]"), {
         "case": name, "cost $/h": f"{solved.objective:.3f}", "relative difference": difference,
@@ -209,14 +212,14 @@ def _exactness_rows(networks: tuple[str, ...], runs: Comparison) -> tuple[list[R
         found = Certificate.of(best.data, best.certificate)
         gap, plain, cone = found.step_percent, found.plain_percent, best.certificate["cone_gap"].to_numpy()
         row = Row(name, "AC optimum above bound", "worst step", "%", EXACTNESS.get(name, np.nan),
-                  "16 steps" if name in EXACTNESS else "", float(plain.max()), -2, n=len(gap))  # fmt: skip
+                  "16 other steps" if name in EXACTNESS else "", float(plain.max()), -2, n=len(gap))  # fmt: skip
         loose = plain >= CERTIFIED_PERCENT
         why = f"{np.sum(~loose)} of {len(gap)} steps within {CERTIFIED_PERCENT:g} %"
         if loose.any():
             hours = pd.DatetimeIndex(best.data["time"].to_numpy()[loose]).strftime("%H:%M")
             when = f"at {hours[0]}" if len(hours) == 1 else f"between {hours[0]} and {hours[-1]}"
-            why += f"; loose {when}, cone gap up to {cone[loose].max():.1g}: the relaxation invents current to lower "
-            why += f"voltages; tightened, {np.sum(gap < CERTIFIED_PERCENT)} steps, the worst {gap.max():.2g} %"
+            why += f"; loose {when}, cone gap up to {cone[loose].max():.1g}: there the relaxation invents current"
+            why += f"; tightened, {np.sum(gap < CERTIFIED_PERCENT)} steps, the worst {gap.max():.2g} %"
         rows.append(replace(row, why=why + " [4]"))
         lines.append({
             "scenario": name, "steps": len(gap), f"plain within {CERTIFIED_PERCENT:g} %": int(np.sum(~loose)),

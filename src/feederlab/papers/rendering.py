@@ -54,21 +54,34 @@ def write_section(path: Path, name: str, command: str, body: str) -> None:
     Raises
     ------
     InputError
-        If the file has only one of the section's two marks.
+        If the file has only one of the section's two marks, or cannot be a file.
     """
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    (begin, end), text = _marks(name), _text_with_section(path, name)
     stamp = f"`{command}`, {date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     section = f"{begin}\n{stamp}\n\n{body}\n{end}"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
     head, found, rest = text.partition(begin)
-    _, closed, tail = rest.partition(end)
-    if found and closed:
-        text = head + section + tail
-    elif begin in text or end in text:
-        raise InputError(f"{path} has only one of the lines {begin!r} and {end!r}: mend or remove that section")
-    else:
-        text = f"{text.rstrip()}\n\n{section}\n".lstrip()
+    text = head + section + rest.partition(end)[2] if found else f"{text.rstrip()}\n\n{section}\n".lstrip()
     write_text(path, text)
+
+
+def check_section(path: Path, name: str) -> None:
+    """Raise what `write_section` would, before anything long is computed for it."""
+    _text_with_section(path, name)
+
+
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- begin {name} -->", f"<!-- end {name} -->"
+
+
+def _text_with_section(path: Path, name: str) -> str:
+    if path.is_dir() or not path.parent.is_dir():
+        why = "is a folder" if path.is_dir() else "lies in no folder that exists"
+        raise InputError(f"cannot write the section: {path} {why}; give a file such as results.md")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    begin, end = _marks(name)
+    if (begin in text or end in text) and end not in text.partition(begin)[2]:
+        raise InputError(f"{path} has only one of the lines {begin!r} and {end!r}: mend or remove that section")
+    return text
 
 
 def terminal(found: Reproduced) -> list[RenderableType]:
