@@ -116,8 +116,8 @@ NOTES = (
     "Reactive power of any size at the buses named, no voltage band, loads at their table values. The optimum is that "
     "of the AC power flow; its distance from the cone relaxation's dual bound proves that it is global.",
     "From a flat start, by Ipopt. Violation: the largest power imbalance or exceeded limit, recomputed from the "
-    "complex voltages alone. Interior-point solvers such as MATPOWER's stop at 1e-6 relative to the cost: smaller differences do not tell "
-    "which optimum is better.",
+    "complex voltages alone. Interior-point solvers such as MATPOWER's stop at 1e-6 relative to the cost: smaller "
+    "differences do not tell which optimum is better.",
     "Objective: losses, voltages priced outside 0.95 to 1.05 p.u. Gap: cost of the AC optimum (controller opf) above "
     "the dual bound, of the relaxation as it is (plain, the row's figure) and tightened (`feederlab.certify`). Cone "
     "gap, of the plain one: what its squared current exceeds its flows by, in shares of the branch's own. The reported "
