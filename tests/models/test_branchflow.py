@@ -159,4 +159,7 @@ def test_rated_flow_is_positive_and_sums_what_is_below():
     assert (rated > 0).all()
     assert rated[0] == pytest.approx(rated.max())
     everything = np.hypot(0.03, 0.01) + np.hypot(0.05, 0.02) + 0.05 + 0.03
-    assert rated[0] * feeder.base_mva == pytest.approx(everything)
+    net, bank = feeder.net, 3 * 0.01
+    no_load = (0.01 * net.trafo.i0_percent * net.trafo.sn_mva).sum() / 2  # the other half hangs on the slack
+    charging = (2 * np.pi * 50 * net.line.c_nf_per_km * 1e-9 * net.line.length_km * 0.4**2).sum()
+    assert rated[0] * feeder.base_mva == pytest.approx(everything + bank + no_load + charging)

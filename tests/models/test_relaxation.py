@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feederlab.errors import InputError
+from feederlab.models.branchflow.exact import state_of
 from feederlab.models.branchflow.parameters import BranchFlow
-from feederlab.models.branchflow.relaxation import Relaxation
+from feederlab.models.branchflow.relaxation import V_MAX, V_MIN, Relaxation, Step
 from feederlab.models.coneprogram import ConeProgram
 from feederlab.models.feeder import Feeder
 from feederlab.models.objective import Objective
@@ -142,6 +143,53 @@ def test_invented_current_is_seen_in_the_cone_gap():
     priced = Relaxation(feeder, band, goal, 1.0, loss_weight=1.0).solve(point)
     assert priced.cone_gap < 1e-5
     assert priced.bound == pytest.approx(loose.bound, abs=1e-6)
+
+
+def test_hardly_any_load_against_a_large_price_is_solved():
+    """The band costs 4,000 times what voltages deviate: the solver's own scaling makes 100 iterations fall short."""
+    net = pp.create_empty_network(sn_mva=1.0)
+    buses = [pp.create_bus(net, 10.0) for _ in range(6)]
+    pp.create_ext_grid(net, buses[0], vm_pu=1.02)
+    for k, (r, x, c) in enumerate([(0.1, 0.1, 0), (1.2, 0.3, 250), (1.3, 0.8, 0), (0.4, 0.9, 250), (0.7, 0.6, 250)]):
+        pp.create_line_from_parameters(net, buses[k], buses[k + 1], 1.0, r, x, c, 0.4)
+    pp.create_sgen(net, buses[-1], 0.1, 0.0, sn_mva=2.2, controllable=True)
+    feeder, goal = Feeder.from_pandapower(net), Objective.parse("voltage_deviation")
+    band, penalty = band_of(feeder, (0.97, 1.03)), voltage_penalty(goal, feeder)
+    point = OperatingPoint(np.zeros(6, dtype=complex), np.array([0.1]), 1.02)
+    found = Relaxation(feeder, band, goal, penalty, loss_weight=0.0).solve(point)
+    assert found.status == "solved"
+    assert found.bound == pytest.approx(found.objective, rel=1e-5)
+
+
+def test_what_cannot_be_negative_is_bounded_by_zero():
+    """Where nothing has to be paid, the solver's last digits must not read as a gap of 100 %."""
+    feeder, point = two_bus(r=0.01, x=0.01, p=0.01, curtail_p=0.0)
+    band = band_of(feeder, (0.9, 1.1))
+    for text in ("control_effort", "curtailment", "losses=1e-9+control_effort"):
+        found = Relaxation(feeder, band, Objective.parse(text), 100.0, curtail=True).solve(point)
+        assert 0 <= found.bound < 1e-9
+    assert Relaxation(feeder, band, Objective.parse("substation_import"), 100.0).solve(point).bound > 0.01
+    exporting, point = two_bus(r=0.01, x=0.01, s=1.0, curtail_p=0.5)
+    assert Relaxation(exporting, band, Objective.parse("substation_import"), 100.0).solve(point).bound < -0.49
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data(), st.booleans())
+def test_no_current_exceeds_the_box_of_the_bound(data, curtail):
+    """Also where load and sun cancel, so that only losses flow."""
+    feeder = data.draw(radial_feeders())
+    point = data.draw(operating_points(feeder))
+    point = OperatingPoint(point.load_mva * data.draw(st.integers(1, 8)), point.p_available_mw, point.slack_vm)
+    step = Step(Relaxation(feeder, band_of(feeder, None), Objective(), 1.0, curtail=curtail), point)
+    for _ in range(4):
+        p, q = data.draw(setpoints(feeder, point))
+        p = p * data.draw(st.integers(0, 10)) / 10 if curtail else p
+        solved = engine(feeder).solve(point.injection_mva(feeder, p, q))
+        if not solved.converged or not ((solved.vm**2 > V_MIN) & (solved.vm**2 < V_MAX)).all():
+            continue
+        state, scale = state_of(step.flow, solved), step.model.flow_scale
+        assert (state.l / scale**2 <= step.current_max * (1 + 1e-9)).all()
+        assert (np.abs(state.s) / scale <= step.flow_max * (1 + 1e-9)).all()
 
 
 def test_curtailment_bound_against_two_buses_by_hand():

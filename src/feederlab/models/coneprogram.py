@@ -278,13 +278,18 @@ class _Clarabel:
         first = self._read(self._solver.solve())
         if first.status == SOLVED:
             return first
-        # The solver's scaling is that of the first data it saw; it may do better with scaling of its own.
-        second = self._read(clarabel.DefaultSolver(upper, q, a, b, self._cones, self._settings).solve())
-        best = second if second.status == SOLVED or first.status == FAILED else first
-        return replace(
-            best, iterations=first.iterations + second.iterations,
-            solver_time_s=first.solver_time_s + second.solver_time_s,
-        )  # fmt: skip
+        # The solver's scaling is that of the first data it saw; it may do better with none (where prices differ by
+        # many orders, scaling may spoil what was near one), or with one of its own.
+        best, iterations, time_s = first, first.iterations, first.solver_time_s
+        for scaled in (False, True):
+            self._settings.equilibrate_enable = scaled
+            again = self._read(clarabel.DefaultSolver(upper, q, a, b, self._cones, self._settings).solve())
+            iterations, time_s = iterations + again.iterations, time_s + again.solver_time_s
+            best = again if again.status == SOLVED or best.status == FAILED else best
+            if best.status == SOLVED:
+                break
+        self._settings.equilibrate_enable = True
+        return replace(best, iterations=iterations, solver_time_s=time_s)
 
     def _read(self, found: Any) -> ConeSolution:
         x, z, constant = np.array(found.x), np.array(found.z), self._program.data[-1]

@@ -43,6 +43,7 @@ class Costs:
 
     constant : what no variable moves.  unit : a scale that brings the optimum near one, so that the solver's absolute
     tolerances are relative ones.
+    floor : 0 where no state costs less, whatever its setpoints; else -inf.
     tie : (m,) a price of squared current where r is not positive, so small that all of it together (`tie_max`) does
     not matter: without one the current is free there, and any is as good as the true one.
     """
@@ -52,6 +53,7 @@ class Costs:
     penalty: float
     constant: float
     unit: float
+    floor: float
     tie: FloatArray
     tie_max: float
 
@@ -83,7 +85,8 @@ class Costs:
         tie = np.where(flow.r > 0, 0.0, np.abs(flow.x) * stage.flow_scale**2)
         total = float(tie @ stage.current_max)
         tie_max = _TIE * unit if total > 0 else 0.0
-        return cls(linear, quadratic, penalty, constant, unit, tie * (tie_max / total if total > 0 else 0.0), tie_max)
+        tie = tie * (tie_max / total if total > 0 else 0.0)
+        return cls(linear, quadratic, penalty, constant, unit, _floor(flow, weights), tie, tie_max)
 
     def in_units_of(self, unit: float) -> Costs:
         """Return the same costs at another scale."""
@@ -99,7 +102,8 @@ class Costs:
 
     def in_units(self, bound: float) -> float:
         """Return a lower bound of the cone program's objective in units of the objective."""
-        return bound * self.unit - self.tie_max + self.constant
+        value = bound * self.unit - self.tie_max + self.constant
+        return max(value, self.floor) if np.isfinite(value) else value
 
     def scaled(self, upper: float) -> float:
         """Return what the cone program's objective cannot exceed in a state that costs at most `upper`."""
@@ -110,6 +114,13 @@ class Costs:
         total = self.constant + self.penalty * x["slack"].sum() + sum(c @ x[name] for name, c in self.linear.items())
         total += self.quadratic["voltage_deviation"] * np.sum(x["v"] ** 2)
         return float(total + self.quadratic["control_effort"] * np.sum(x.get("q", np.zeros(0)) ** 2))
+
+
+def _floor(flow: BranchFlow, weights: Mapping[str, float]) -> float:
+    """Return 0 if no term can be negative: all but imports, and losses of branches that are all passive."""
+    passive = bool((flow.r >= 0).all() and (flow.branch_g >= 0).all())
+    signed = {"substation_import"} if passive else {"substation_import", "losses"}
+    return -np.inf if any(weights.get(name, 0.0) > 0 for name in signed) else 0.0
 
 
 def _unit(stage: Stage, weights: Mapping[str, float]) -> float:

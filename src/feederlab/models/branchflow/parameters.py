@@ -88,8 +88,17 @@ class BranchFlow:
 
 
 def rated_flow(feeder: Feeder) -> FloatArray:
-    """Return, (m,), the sum of the ratings below each branch (p.u.): a scale for its flow, never zero."""
-    at_node = np.abs(feeder.node_fixed) * feeder.base_mva
+    """Return, (m,), the sum of the ratings below each branch (p.u.): a scale for its flow, never zero.
+
+    Rated are loads, generators, devices, and at 1 p.u. every shunt, capacitor and line charging.
+    """
+    at_node = np.abs(feeder.node_fixed) + np.abs(feeder.node_shunt)
+    pi, banks = feeder.branches.two_port, feeder.capacitors
+    np.add.at(at_node, feeder.branches.from_node, np.abs(pi.g_f + 1j * pi.b_f))
+    np.add.at(at_node, feeder.branches.to_node, np.abs(pi.g_t + 1j * pi.b_t))
+    at_node *= feeder.base_mva
+    on = banks.node >= 0
+    np.add.at(at_node, banks.node[on], (banks.max_step * np.hypot(banks.p_step_mw, banks.q_step_mvar))[on])
     for elements in (feeder.loads, feeder.sgens):
         on = elements.node >= 0
         np.add.at(at_node, elements.node[on], np.hypot(elements.p_mw, elements.q_mvar)[on] * elements.scaling[on])

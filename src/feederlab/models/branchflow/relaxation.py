@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 from feederlab.errors import InputError
-from feederlab.models.arrays import FloatArray
+from feederlab.models.arrays import ComplexArray, FloatArray
 from feederlab.models.branchflow.cone import QUADRATIC, cone_problem, grid_parameters
 from feederlab.models.branchflow.costs import Costs, Stage
 from feederlab.models.branchflow.parameters import BranchFlow, radial, rated_flow, within_limits
@@ -32,9 +32,8 @@ LOSS_SHARE = 1e-2
 """Default price of losses where the objective has none: this share of the objective's weights per rated MW."""
 _SMALL = 0.05  # of the unit: an objective below this is solved again at its own scale
 _SETTINGS = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9, "max_iter": 100}
-# The states that the bound speaks of: squared magnitudes (p.u.), and flows up to this multiple of what is injected
-# below a branch, all room of the inverters included (plus a hundredth of its rating).
-V_MIN, V_MAX, FLOW_MAX = 0.5, 2.0, 1.5
+V_MIN, V_MAX = 0.5, 2.0
+"""The states that the bound speaks of: squared magnitudes (p.u.) of every node."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +43,7 @@ class RelaxationSolution:
     q_mvar, p_mw : (inverters,) setpoints.  vm : (nodes,) voltages that the relaxation claims (p.u.).
     objective : what the relaxation claims the setpoints cost, voltage penalty included.
     bound : certified lower bound of objective plus voltage penalty over all setpoints, for every AC state with
-    voltages between 0.71 and 1.41 p.u. and branch flows below 1.5 times what is injected below them (-inf if the
-    solver failed).
+    voltages between 0.71 and 1.41 p.u. (-inf if the solver failed).
     cone_gap : largest |z| (l - (P^2 + Q^2) / w) of a branch, what the relaxation invents, over |z| (P^2 + Q^2) / w of
     that branch or of the feeder's mean branch, whichever is larger.
     excess : sum of what the claimed voltages lie outside the band (p.u. of squared magnitude).
@@ -186,20 +184,28 @@ class Step:
             self.numbers["q_max"] = np.sqrt(np.maximum(1.0 - share**2, 0.0))
         idle = flow.consumption(point.injection_mva(feeder, available, np.zeros_like(available)))
         self.flow_guess = model.below @ (idle + model.v_ref * np.conj(flow.shunt))
-        self.flow_max = FLOW_MAX * (np.abs(self.flow_guess) + self._room(available)) / model.flow_scale + 0.01
-        self.current_max = self.flow_max**2 * flow.ratio2 / V_MIN
+        current = self._largest_current(take) / model.flow_scale
+        self.flow_max = current * np.sqrt(np.where(tree.up >= 0, V_MAX, self.v_slack) / flow.ratio2)
+        self.current_max = current**2
         self.stage = Stage(
             flow, used, model.flow_scale, model.v_ref, self.v_slack, point.p_available_mw, self.p_fixed,
             float(take[tree.root].real), self.flow_guess, self.current_max, model.curtail,
         )  # fmt: skip
 
-    def _room(self, available: FloatArray) -> FloatArray:
-        """Return, (m,), how far the inverters below each branch can move its flow (p.u.)."""
-        inverters, used = self.model.feeder.inverters, self.model.used
-        reach = inverters.s_mva + available if self.model.curtail else np.sqrt(inverters.s_mva**2 - available**2)
-        at_node = np.zeros(self.model.feeder.n_nodes)
-        np.add.at(at_node, inverters.node[used], reach[used] / self.model.feeder.base_mva)
-        return np.asarray(self.model.below @ at_node)
+    def _largest_current(self, take: ComplexArray) -> FloatArray:
+        """Return, (m,), what no branch's current exceeds (p.u.) while voltages lie within `V_MIN` and `V_MAX`.
+
+        A node that consumes s behind a shunt Y draws at most ``|s| / sqrt(V_MIN) + |Y| sqrt(V_MAX)``.  Currents add up
+        towards the root, each divided by the ratios that it passes.  take : (nodes,) s without the inverters' part.
+        """
+        model, flow, used = self.model, self.flow, self.model.used
+        s_mva = model.feeder.inverters.s_mva
+        reach = s_mva if model.curtail else np.sqrt(s_mva**2 - self.p_fixed**2)
+        drawn = np.abs(take)
+        np.add.at(drawn, model.feeder.inverters.node[used], reach[used] / model.feeder.base_mva)
+        drawn = drawn / np.sqrt(V_MIN) + np.abs(flow.shunt) * np.sqrt(V_MAX)
+        passed = np.sqrt(np.exp(model.below.T @ np.log(flow.ratio2)))  # product of the ratios from the root to a node
+        return np.asarray(passed[model.feeder.tree.child] * (model.below @ (drawn / passed)))
 
     def costs(self, size: float) -> Costs:
         """Return the coefficients of the objective, in a unit that fits an optimum of `size`."""
