@@ -13,7 +13,9 @@ import pytest
 
 import feederlab as fl
 
-HEAVY = ("pandapower", "cvxpy", "pyomo", "cyipopt", "torch", "xarray", "matplotlib", "pandas", "simbench", "sklearn")
+HEAVY = (
+    "pandapower", "cvxpy", "pyomo", "cyipopt", "torch", "xarray", "matplotlib", "pandas", "simbench", "sklearn", "scipy",
+)  # fmt: skip
 
 
 def _python(code: str) -> str:
@@ -56,18 +58,17 @@ except SystemExit as exit_:
 
 
 @pytest.mark.parametrize(
-    ("code", "budget_s", "allowed"),
+    ("code", "budget_s"),
     [
-        ("import sys, feederlab; dir(feederlab)", 0.5, set()),
-        (_verb("scenarios"), 1.0, {"pandas"}),
-        (_verb("controllers"), 1.0, {"pandas"}),
+        ("import sys, feederlab; dir(feederlab)", 0.5),
+        (_verb("scenarios"), 0.5),
+        (_verb("controllers"), 0.5),
     ],
     ids=["import", "scenarios", "controllers"],
 )
-def test_start_up_is_light(code: str, budget_s: float, allowed: set[str]) -> None:
+def test_start_up_is_light(code: str, budget_s: float) -> None:
     report = f"{code}\nprint('LOADED', *[name for name in {HEAVY!r} if name in sys.modules])"
-    loaded = set(_python(report).splitlines()[-1].split()) - {"LOADED"}
-    assert loaded <= allowed
+    assert _python(report).splitlines()[-1] == "LOADED"
     best = min(_seconds(code) for _ in range(3)) - min(_seconds("pass") for _ in range(3))
     assert best < 3 * budget_s  # the benchmark holds the budget itself; a busy test machine gets room
 

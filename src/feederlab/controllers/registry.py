@@ -6,10 +6,12 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from feederlab.controllers.base import Controller
 from feederlab.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from feederlab.controllers.base import Controller
 
 GROUP = "feederlab.controllers"
 
@@ -100,6 +102,8 @@ def _build(name: str, cls: type[Controller], settings: Mapping[str, str]) -> Con
 
 def _values(name: str, cls: type[Controller], settings: Mapping[str, str]) -> dict[str, Any]:
     """Return field -> value of every field that `settings` mentions."""
+    from feederlab.controllers.base import Controller
+
     defaults, hints = defaults_of(cls), get_type_hints(cls)
     values: dict[str, Any] = {}
     for key in dict.fromkeys(key.partition(".")[0] for key in settings):
@@ -157,6 +161,8 @@ def _split(spec: str) -> tuple[str, dict[str, str]]:
 
 
 def _import(name: str, target: str | EntryPoint) -> type[Controller]:
+    from feederlab.controllers.base import Controller
+
     try:
         if isinstance(target, EntryPoint):
             cls = target.load()
