@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
 import toy
 import two_bus
@@ -144,6 +145,27 @@ def test_a_power_flow_without_solution_breaks() -> None:
     p, q = beyond - 0.4, -0.1
     linear = 1 + 2 * (two_bus.R * p + two_bus.X * q) / 100
     assert linear**2 < 4 * (two_bus.R**2 + two_bus.X**2) * (p**2 + q**2) / 1e4  # the closed form has no root either
+
+
+def test_a_droop_that_swings_hosts_nothing_more() -> None:
+    """q = -20 S (v - 1), moved by a share d per round, swings where d (1 + 20 S dv/dq) = 2, well inside the band."""
+    steep = "volt_var:curve=0.95:1/1.05:-1"
+    study = host(two_bus.scenario(), f"{steep},damping=1", f"{steep},damping=0.5", f"{steep},damping=1,start=previous")
+    for row, damping in zip(study.rows[:2], (1.0, 0.5), strict=True):
+        assert row.binding is not None
+        assert (row.binding.kind, str(row.binding)[:42]) == ("no rest", "the control loop does not come to rest, 20")
+        p, s = row.mw - two_bus.LOAD.real, 1.25 * row.mw
+
+        def off(q: float, p: float = p, s: float = s) -> float:
+            return q + 20 * s * (two_bus.voltage(p, q - two_bus.LOAD.imag) - 1)
+
+        q = brentq(off, -s, s)
+        loop = (off(q + 1e-6) - off(q - 1e-6)) / 2e-6  # 1 + 20 S dv/dq
+        assert 0.9 * 2 < damping * loop < 1.02 * 2
+        assert two_bus.voltage(p, q - two_bus.LOAD.imag) < 1.04
+    goes_on = study.rows[2]
+    assert goes_on.mw > study.rows[0].mw  # its every round is what the grid goes through: rest is not asked of it
+    assert goes_on.unsettled > 0
 
 
 @given(threshold=st.floats(0.0, 20.0), tolerance=st.sampled_from([0.1, 0.01, 0.001]), start=st.floats(0.0, 16.0))

@@ -49,8 +49,9 @@ def hosting_capacity(
 
     Active power and rating of every inverter with PV grow by one common factor (`scaling.with_generation`), loads stay.
     A factor works if at every step of the scenario's window all buses are in the band (to `metrics.BAND_TOLERANCE`),
-    no line or transformer is loaded above its limit, the power flow has a solution, and no more energy is curtailed
-    than is allowed.  The capacity is the largest factor below the first one that does not work (`search.first_break`).
+    no line or transformer is loaded above its limit, the power flow has a solution, a loop that settles afresh at every
+    step comes to rest, and no more energy is curtailed than is allowed.  The capacity is the largest factor below the
+    first one that does not work (`search.first_break`).
 
     Exact optimal power flow (`opf`) is given the loading limit too, and the setpoints of the other rows as starts and
     candidates (`rows.Optimal`); it is never below a row that steers the same inverters.

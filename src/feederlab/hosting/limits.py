@@ -18,6 +18,7 @@ _LOADING_TOLERANCE = 1e-3
 """Loading counts as too high from this excess on (%): solvers meet a binding limit to less."""
 _CURTAILED_TOLERANCE = 1e-3
 """The same for the share of energy that is curtailed (%)."""
+_NO_REST = "no rest"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +79,10 @@ class Limits:
         )
 
     def steps_kept(self, state: State) -> BoolArray:
-        """Return (steps,) whether a step has a power flow that keeps the band and the loading limit."""
+        """Return (steps,) whether a step has a power flow, at rest, that keeps the band and the loading limit."""
         too_high, too_low, overload = self.breaches(state)
         broken = np.concatenate([too_high, too_low, overload], axis=1)
-        return np.asarray(state.solved & ~np.asarray(broken.any(axis=1)))
+        return np.asarray(state.solved & state.at_rest & ~np.asarray(broken.any(axis=1)))
 
     def little_curtailed(self, state: State) -> bool:
         """Say whether no more energy was curtailed than is allowed."""
@@ -99,7 +100,8 @@ class State:
     times : (steps,); an evaluation that stopped early has the steps that it looked at.  row : (steps,) their place in
     the window.  vm : (steps, buses) (p.u.).  loading : (steps, branches) (%), NaN without a limit.
     available_mw, injected_mw : (steps, inverters) active power that the sun offers, and that flows.
-    settled : (steps,) whether a local loop came to rest.
+    settled : (steps,) whether a local loop came to rest.  must_settle : whether it has to: the state of a loop that
+    starts afresh at every step is nothing but where it comes to rest, and means nothing if it does not.
     """
 
     times: pd.DatetimeIndex
@@ -109,6 +111,12 @@ class State:
     available_mw: FloatArray
     injected_mw: FloatArray
     settled: BoolArray
+    must_settle: bool = False
+
+    @property
+    def at_rest(self) -> BoolArray:
+        """(steps,) whether the loop is at rest, or need not be."""
+        return self.settled | (not self.must_settle)
 
     @cached_property
     def solved(self) -> BoolArray:
@@ -126,7 +134,7 @@ class State:
         steps = np.searchsorted(self.row, row)
         return State(
             self.times[steps], self.row[steps], self.vm[steps], self.loading[steps], self.available_mw[steps],
-            self.injected_mw[steps], self.settled[steps],
+            self.injected_mw[steps], self.settled[steps], self.must_settle,
         )  # fmt: skip
 
 
@@ -134,10 +142,11 @@ class State:
 class Binding:
     """The element that breaks first when PV grows.
 
-    kind : ``"voltage too high"``, ``"voltage too low"``, ``"overload"``, ``"curtailment"`` or ``"no solution"`` of the
-    power flow.  element : e.g. ``"bus 17"``, ``"line 3"``, ``"trafo 0"``; empty where no single one is to blame.
-    value, limit : in `unit`, just above the capacity.  time : when; empty for curtailment, which is a sum.  Without a
-    solution there is no value.
+    kind : ``"voltage too high"``, ``"voltage too low"``, ``"overload"``, ``"no rest"`` of the control loop, ``"no
+    solution"`` of the power flow, or ``"curtailment"``.
+    element : e.g. ``"bus 17"``, ``"line 3"``, ``"trafo 0"``; empty where no single one is to blame.
+    value, limit : in `unit`, just above the capacity; None without rest or solution.  time : when; empty for
+    curtailment, which is a sum.
     """
 
     kind: str
@@ -150,7 +159,10 @@ class Binding:
     def __str__(self) -> str:
         when = f", {self.time}" if self.time else ""
         if self.value is None or self.limit is None:
-            return f"the power flow has no solution{when}"
+            what = (
+                "the control loop does not come to rest" if self.kind == _NO_REST else "the power flow has no solution"
+            )
+            return what + when
         if self.kind == "curtailment":
             return f"{self.value:.2f} % of the energy is curtailed (allowed: {self.limit:g} %)"
         digits, side = ".4f" if self.unit == "p.u." else ".1f", "below" if self.kind == "voltage too low" else "above"
@@ -161,10 +173,12 @@ def first_to_break(limits: Limits, below: State | None, above: State) -> Binding
     """Return what breaks first between a state that keeps the limits and one with a little more PV that does not.
 
     Each element's way to its limit is taken as linear between the two; the one that arrives first is named.  Without
-    `below` (nothing fits at all) it is the one furthest beyond its limit, relative to the limit.
+    `below` (nothing fits at all) it is the one furthest beyond its limit, relative to the limit.  A voltage or loading
+    counts only where the control loop is at rest.
     """
     found: list[tuple[float, float, Binding]] = []
-    too_high, too_low, overload = limits.breaches(above)
+    at_rest = above.at_rest[:, None]
+    too_high, too_low, overload = (broken & at_rest for broken in limits.breaches(above))
     before = None if below is None else below.at_rows(above.row)
     for kind, unit, names, broken, name, limit, side in (
         ("voltage too high", "p.u.", limits.buses, too_high, "vm", limits.high, 1),
@@ -190,9 +204,9 @@ def first_to_break(limits: Limits, below: State | None, above: State) -> Binding
         found.append((float(share[best]), -float(relative[best]), named))
     if found:
         return min(found, key=lambda entry: entry[:2])[2]
-    lost = np.flatnonzero(~above.solved)
-    if len(lost):
-        return Binding("no solution", "", None, None, "", f"{above.times[lost[0]]:%Y-%m-%d %H:%M}")
+    for kind, lost in (("no solution", ~above.solved), (_NO_REST, ~above.at_rest)):
+        if lost.any():
+            return Binding(kind, "", None, None, "", f"{above.times[int(np.argmax(lost))]:%Y-%m-%d %H:%M}")
     return Binding("curtailment", "", above.curtailed_percent, limits.curtailed, "%", "")
 
 

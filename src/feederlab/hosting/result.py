@@ -46,7 +46,7 @@ class Capacity:
     works_again : factors above the break that work nevertheless: more PV is then not always worse.
     proven : the relaxation proves that no setpoints of the inverters keep the band at `breaks_at` (`opf` only).
     adopted : steps at the capacity for which `opf` took the setpoints of another row, or started from them.
-    unsettled : steps at the capacity at which a local loop did not come to rest: it oscillates, or is too slow.
+    unsettled : steps at the capacity at which a loop that goes on from step to step had not come to rest.
     points : every factor that was tried, ascending.
     note : why the controller cannot work here, if it cannot; the other fields then mean nothing.
     """

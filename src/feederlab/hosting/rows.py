@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,8 +88,12 @@ class Simulated(Row):
             for name in ("p_available_mw", "p_mw", "q_mvar", "vm_pu", "loading_percent")
         )
         offered = np.minimum(available, scenario.feeder.inverters.s_mva)
-        settled = np.asarray(data["settled"].to_numpy(), dtype=bool)
-        return State(scenario.times, np.arange(scenario.periods), vm, loading, offered, p, settled), p, q
+        settled, settle = np.asarray(data["settled"].to_numpy(), dtype=bool), self.controller.settle
+        state = State(
+            scenario.times, np.arange(scenario.periods), vm, loading, offered, p, settled,
+            must_settle=settle is not None and settle.start == "zero",
+        )  # fmt: skip
+        return state, p, q
 
 
 class Optimal(Row):
@@ -209,8 +214,14 @@ class _Steps:
 
 def _joined(states: Sequence[State]) -> State:
     times = pd.DatetimeIndex(np.concatenate([state.times.to_numpy() for state in states]))
-    parts = ("row", "vm", "loading", "available_mw", "injected_mw", "settled")
-    return State(times, *(np.concatenate([getattr(state, name) for state in states]) for name in parts))
+
+    def all_of(name: str) -> Any:
+        return np.concatenate([getattr(state, name) for state in states])
+
+    return State(
+        times, all_of("row"), all_of("vm"), all_of("loading"), all_of("available_mw"), all_of("injected_mw"),
+        all_of("settled"),
+    )  # fmt: skip
 
 
 def make_rows(

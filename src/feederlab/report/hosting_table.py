@@ -47,12 +47,12 @@ def _notes(study: Hosting, window: str) -> list[str]:
     lines = [f"installed now: {asked['installed_mw']:.4g} MW; power and rating of all {scaled} grow together"]
     if window:
         lines.append(f"window: {window}")
-    if study.without_pv is not None and not asked["strict"]:
-        lines.append(
-            f"without any PV the limits do not hold ({study.without_pv}); such places count where PV makes them worse"
-        )
-    if study.without_pv is not None and asked["strict"]:
-        lines.append(f"the loads alone break a limit ({study.without_pv})")
+    if study.without_pv is not None:
+        text = f"the loads alone break a limit ({study.without_pv})"
+        if not asked["strict"]:
+            text += ": a place that is out of its limit without PV counts only where PV makes it worse"
+            text += " (--strict: it counts)"
+        lines.append(text)
     if all(point.loading_percent is None for row in study.rows for point in row.points):
         lines.append("no line or transformer here has a current limit: only voltages can bind")
     for row in study.rows:
@@ -65,9 +65,7 @@ def _remarks(row: Capacity) -> list[str]:
     if row.note:
         said.append(f"not applicable: {row.note}")
     if row.unsettled:
-        said.append(
-            f"at its capacity the loop does not come to rest in {row.unsettled} steps (it oscillates, or is slow)"
-        )
+        said.append(f"at its capacity the loop is still moving at the end of {row.unsettled} steps")
     if row.works_again:
         listed = ", ".join(f"{k:.3g}" for k in row.works_again)
         said.append(f"more is not always worse: it works again at {listed} times what there is now")
