@@ -14,7 +14,8 @@ import pytest
 import feederlab as fl
 
 HEAVY = (
-    "pandapower", "cvxpy", "pyomo", "cyipopt", "torch", "xarray", "matplotlib", "pandas", "simbench", "sklearn", "scipy",
+    "pandapower", "cvxpy", "pyomo", "cyipopt", "torch", "xarray", "matplotlib", "pandas", "scipy", "sklearn",
+    "simbench",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from feederlab.controllers.registry import create
@@ -15,6 +16,7 @@ from feederlab.models.windows import random_windows
 from feederlab.papers import mapdn_classical as study
 from feederlab.papers import mapdn_published as published
 from feederlab.papers.mapdn_classical import MapdnClassical
+from feederlab.papers.mapdn_evidence import Evidence
 from feederlab.papers.reproduction import How, Reproduced
 from feederlab.papers.runopp import solves
 from feederlab.plan import Run
@@ -124,6 +126,13 @@ def test_least_import_is_least_losses(found: Reproduced) -> None:
     said = re.search(r"the losses of a step differ by at most (\S+) of their mean", found.notes[4])
     assert said
     assert 0 <= float(said[1]) < 1e-4
+
+
+def test_what_runopp_cannot_explain_is_said(found: Reproduced) -> None:
+    assert "solves 1 of 1 random steps" in found.notes[4]
+    assert "do not explain" not in found.notes[4]
+    failing = Evidence("mapdn141", 141, 8, 0, 0, 4, 1, 4, 0.0, pd.DataFrame(), {})
+    assert "fails on mapdn141 as well" in study._not_the_papers_solver([failing])
 
 
 def test_runopp_solves_what_can_be_kept(scenario) -> None:
