@@ -85,7 +85,11 @@ class Run:
 
     @property
     def decide_ms(self) -> FloatArray:
-        """(T,) wall time of each step's decision (ms)."""
+        """(T,) wall time of each step's decision (ms), all rounds of a settling loop together.
+
+        Steps that are decided at once (`Prepared.step_batch`) have an equal share of the call each: what a step costs
+        in a study, not what a single decision would take.
+        """
         return np.asarray(1e3 * self._timing["decision_s"].to_numpy(), dtype=float)
 
     def at_worst_excess(self, values: FloatArray) -> float:
@@ -176,7 +180,8 @@ METRICS: tuple[Metric, ...] = (
            _OWN, lambda run: run.certificate.gap_percent),
     Metric("max_loading_pct", "max loading", "%", "low", "highest loading of any line or transformer", _OWN,
            lambda run: _max(_any_loading(run))),
-    Metric("decide_ms_p50", "decide p50", "ms", "low", "median wall time of a step's decision", _OWN,
+    Metric("decide_ms_p50", "decide p50", "ms", "low", "median wall time of a step's decision, its settling rounds "
+           "together; where many steps are decided at once, each one's share of the call", _OWN,
            lambda run: _percentile(run.decide_ms, 50)),
     Metric("decide_ms_p99", "decide p99", "ms", "low", "99th percentile of the wall time of a step's decision", _OWN,
            lambda run: _percentile(run.decide_ms, 99)),

@@ -32,7 +32,8 @@ class RunOptions:
     vm_noise : standard deviation of the voltage readings (p.u.); dropout : probability that a node's reading is lost
     in a step (NaN).  mismatch : r and x of the grid model handed to controllers are off by up to this share.
     record : ``"all"``, ``"float32"``, or ``"metrics"`` (no per-bus and per-branch trajectories).
-    batch : let controllers without memory decide many steps at once, where meters are perfect; the answers are equal.
+    batch : let controllers without memory decide many steps at once, where meters are perfect.  The answers are equal
+    to 1e-9, but for steps in which a settling loop swings: it magnifies rounding from round to round, either way.
     """
 
     objective: Objective = Objective()

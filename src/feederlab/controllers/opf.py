@@ -50,7 +50,9 @@ class Opf(Controller):
         Wall-clock time of a whole decision (``method="sqp"``); 0: none.  The search starts from the previous setpoints,
         clipped to what the devices can do now, or from q = 0 where that is cheaper, and returns the cheapest state that
         it has met when no further iteration fits (status ``"out of time"``): never worse than where it started.
-        Decisions then depend on the machine's speed.
+        Whether one fits is judged before it begins, by the slowest so far (the first by a rehearsal without load): a
+        slower one ends late by the difference, and the start's power flow is solved in any case.  Decisions then depend
+        on the machine's speed.
     tol
         Relative gap between an AC cost and the bound at which it counts as the global optimum.
     max_time_s

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from feederlab.models.arrays import ComplexArray
-from feederlab.models.reduced.jacobian import ReducedGrid
+from feederlab.models.powerflow.jacobian import ReducedGrid
 
 _FIRST, _SHRINK = 0.3, 0.7  # of its voltage a Newton step may move any node at first; of the last step afterwards
 _NEAR, _EXACT, _FLOOR = 1e-3, 1e-11, 1e-8  # of the voltage: on the way, at the end, and where rounding may stop it

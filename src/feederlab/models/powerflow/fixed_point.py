@@ -13,7 +13,7 @@ from feederlab.models.branches import TwoPort
 from feederlab.models.feeder import Feeder
 from feederlab.models.powerflow.base import PowerFlow, Solution
 from feederlab.models.powerflow.continuation import Continuation
-from feederlab.models.reduced.jacobian import ReducedGrid
+from feederlab.models.powerflow.jacobian import ReducedGrid
 from feederlab.models.sensitivity import branch_admittance
 from feederlab.models.threads import one_thread
 

@@ -19,7 +19,7 @@ import scipy.sparse as sp
 
 from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
 from feederlab.models.operating_point import OperatingPoint
-from feederlab.models.reduced.jacobian import Jacobian, ReducedGrid
+from feederlab.models.powerflow.jacobian import Jacobian, ReducedGrid
 from feederlab.models.setpoints import Price, SetpointProblem
 
 

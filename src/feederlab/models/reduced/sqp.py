@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from feederlab.models.arrays import FloatArray
 from feederlab.models.operating_point import OperatingPoint
 from feederlab.models.reduced.model import Evaluation, Expansion, ReducedModel
 from feederlab.models.reduced.subproblem import Step, Subproblem, solve
+from feederlab.models.threads import one_thread
 
 _GOOD, _POOR = 0.75, 0.25  # gain over what the model expected: trust it further, or less far
 _CORRECTIONS = 5
@@ -71,16 +70,10 @@ class Sqp:
         time that it took so far, or `pace_s` for an iteration, past it.
         """
         begin = time.perf_counter()
-        # These matrices are small, and idle BLAS threads would wait for each other.
-        with _threads().limit(limits=1, user_api="blas"):
+        with one_thread():
             run = _Run(self, model, point, start, _Clock(deadline, pace_s))
             status = run.run()
         return SqpResult(run.at, status, run.iterations, run.flows, time.perf_counter() - begin)
-
-
-@lru_cache(maxsize=1)
-def _threads() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 class _Clock:
