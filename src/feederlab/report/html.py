@@ -72,7 +72,7 @@ def render(comparison: Comparison) -> str:
     content = _content(comparison, objective)
     return pages.get_template("report.html").render(
         title=request.get("title") or names,
-        facts=([("scenarios", names)] if request.get("title") else []) + _facts(comparison, objective),
+        facts=([("scenario" if len(scenarios) == 1 else "scenarios", names)] if request.get("title") else []) + _facts(comparison, objective),
         findings=findings(comparison, rows, objective),
         metrics=shown,
         gaps=any(metric.name == "gap_pct" for metric, _ in shown),

@@ -128,7 +128,7 @@ def _sentences(rows: pd.DataFrame, steps: Counter[str], objective: str) -> Itera
     out, proven = by["infeasible_steps"].sum(), by["infeasible_proven"].sum(min_count=1)
     cost = by["loss_mw" if objective == "losses" else "objective"].mean()
     gap, bounded = by["gap_penalised_pct"].mean(), by["certified_pct"].mean()
-    average = " on average of the runs" if (by.size() > 1).any() else ""
+    average = " on average over the runs" if (by.size() > 1).any() else ""
     what = "losses" if objective == "losses" else f"objective ({objective})"
     unit = " MW" if objective == "losses" else ""
     total = max(steps.values())

@@ -136,7 +136,7 @@ def about_tests(tests: pd.DataFrame, level: float, correction: str) -> list[str]
     family, most = int(tests["p"].notna().sum()), int(tests["pairs"].max())
     notes = [
         "row minus reference; interval: BCa bootstrap of the mean, each on its own; p: Wilcoxon signed-rank, two-sided,"
-        f"\ncorrected by {CORRECTIONS[correction]} over these {family} comparisons; a verdict only up to {level:g}",
+        f" corrected by {CORRECTIONS[correction]} over these {family} comparisons; a verdict only up to {level:g}",
     ]
     needed = pairs_needed(1 if correction == "fdr_bh" else family, level)
     if most < needed:
