@@ -69,10 +69,11 @@ def render(comparison: Comparison) -> str:
     scenarios = list(dict.fromkeys(str(one["name"]) for one in record["scenarios"]))
     names = ", ".join(scenarios[:4]) + (f" and {len(scenarios) - 4} more" if len(scenarios) > 4 else "")
     request = record.get("request") or {}
+    titled = [("scenario" if len(scenarios) == 1 else "scenarios", names)]
     content = _content(comparison, objective)
     return pages.get_template("report.html").render(
         title=request.get("title") or names,
-        facts=([("scenario" if len(scenarios) == 1 else "scenarios", names)] if request.get("title") else []) + _facts(comparison, objective),
+        facts=(titled if request.get("title") else []) + _facts(comparison, objective),
         findings=findings(comparison, rows, objective),
         metrics=shown,
         gaps=any(metric.name == "gap_pct" for metric, _ in shown),
