@@ -332,6 +332,7 @@ def test_a_controller_that_cannot_work_is_noted() -> None:
         ({"max_loading_percent": 0.0}, "positive percentage"),
         ({"max_curtailed_percent": 101.0}, "0-100 %"),
         ({"objective": "loses"}, "did you mean 'losses'"),
+        ({"objective": "cost"}, "single optimal power flows only"),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str) -> None:

@@ -75,6 +75,11 @@ def solve(scenario, t, p, q, storage_p=0.0):
     return PandapowerFlow(feeder).solve(injection, slack_vm=float(series.slack_vm[t])).vm
 
 
+def test_an_objective_that_no_feeder_has_is_refused():
+    with pytest.raises(InputError, match="single optimal power flows only"):
+        simulate(example_scenario(), NoControl(), RunOptions(objective=Objective.parse("cost")))
+
+
 def test_the_measurement_shows_the_new_loads_under_the_old_setpoints(noon):
     s = noon.feeder.inverters.s_mva
     script = Script((Setpoints(q_mvar=-0.2 * s), Setpoints(q_mvar=0.1 * s)))

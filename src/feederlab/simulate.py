@@ -91,9 +91,11 @@ def simulate(
     Raises
     ------
     InputError
-        If the controller cannot work on this scenario; nothing that happens inside the run raises.
+        For an objective that a feeder has not, or if the controller cannot work on this scenario; nothing that happens
+        inside the run raises.
     """
     options = options or RunOptions()
+    options.objective.check_feeder()
     series = scenario.series()
     task = scenario.task(options.objective, mismatch=options.mismatch, seed=options.seed)
     prepared = controller.prepare(restrict_task(controller.sees, task), seed=options.seed)

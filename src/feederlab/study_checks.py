@@ -50,8 +50,7 @@ def objective(text: str) -> None:
     """Refuse an objective that a closed loop cannot have."""
     from feederlab.models.objective import Objective
 
-    if Objective.parse(text).weight("cost") > 0:
-        raise InputError("the objective 'cost' needs generation cost tables; it serves single optimal power flows only")
+    Objective.parse(text).check_feeder()
 
 
 def band(limits: tuple[float, float]) -> None:

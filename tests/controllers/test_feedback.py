@@ -90,7 +90,7 @@ def test_a_lost_reading_is_replaced_by_the_last_one(scenario):
 
 def test_what_reactive_power_cannot_do_is_refused(scenario):
     task = scenario.task("cost")
-    with pytest.raises(InputError, match="use the controller 'opf'"):
+    with pytest.raises(InputError, match="single optimal power flows only"):
         Feedback().prepare(task)
     with pytest.raises(InputError, match="iterations >= 1"):
         Feedback(iterations=0)

@@ -152,8 +152,7 @@ def _weights(task: ControlTask) -> tuple[float, float, float]:
     active power stays as it is.
     """
     objective = task.objective
-    if objective.weight("cost"):
-        raise InputError("feedback cannot minimise generation cost: it moves inverter q only; use the controller 'opf'")
+    objective.check_feeder()
     losses = objective.weight("losses") + objective.weight("substation_import")
     return losses, objective.weight("voltage_deviation"), objective.weight("control_effort")
 

@@ -89,6 +89,7 @@ def hosting_capacity(
     """
     chosen = read_controllers(controllers)
     goal = Objective.parse(objective) if isinstance(objective, str) else objective
+    goal.check_feeder()
     mw = installed_mw(scenario, everything=everything)
     if not mw > 0:
         raise InputError(

@@ -61,5 +61,13 @@ class Objective:
         """Return the weight of a term, 0 if it takes no part."""
         return dict(self.weights).get(name, 0.0)
 
+    def check_feeder(self) -> None:
+        """Raise `InputError` for a term that no state of a feeder has a value of: ``cost``."""
+        if self.weight("cost") > 0:
+            raise InputError(
+                "the objective 'cost' needs generation cost tables; it serves single optimal power flows only; "
+                "use losses or substation_import"
+            )
+
     def __str__(self) -> str:
         return "+".join(name if weight == 1 else f"{name}={weight:g}" for name, weight in self.weights)

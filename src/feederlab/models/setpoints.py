@@ -67,8 +67,7 @@ class SetpointProblem:
         curtail: bool = False,
         max_loading_percent: float = 0.0,
     ) -> None:
-        if objective.weight("cost") > 0:
-            raise InputError("a feeder has no objective 'cost'; use losses or substation_import")
+        objective.check_feeder()
         if len(feeder.pv):
             raise InputError(
                 "the feeder has voltage-controlled generators (table gen), whose dispatch this method does not decide; "

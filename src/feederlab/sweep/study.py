@@ -87,6 +87,7 @@ def sweep(
     check_violations(violations)
     check_backend(jobs, "loky")
     options = replace(options or RunOptions(), record="metrics")
+    options.objective.check_feeder()
     space = Space.parse(controller, settings)
     tried, notes = space.settings(samples, seed)
     specs = {space.spec(values): values for values in tried}

@@ -100,8 +100,7 @@ class Relaxation:
         curtail: bool = False,
         loss_weight: float | None = None,
     ) -> None:
-        if objective.weight("cost") > 0:
-            raise InputError("the relaxation has no objective 'cost'; use losses or substation_import")
+        objective.check_feeder()
         self.feeder, self.objective, self.curtail = feeder, objective, curtail
         self.voltage_penalty = voltage_penalty
         self.flow_scale, self.below = rated_flow(feeder), radial(feeder).descendants()
