@@ -18,7 +18,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from feederlab.errors import InputError
 from feederlab.models.arrays import ComplexArray, FloatArray
 from feederlab.models.branchflow.cone import QUADRATIC, cone_problem, grid_parameters
 from feederlab.models.branchflow.costs import Costs, Stage
