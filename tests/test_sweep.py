@@ -17,6 +17,7 @@ from feederlab.controllers.curves import VOLT_VAR, Curve
 from feederlab.controllers.registry import create
 from feederlab.errors import InputError, ResultFileError, UnknownNameError
 from feederlab.report.pareto_plot import plot_pareto
+from feederlab.report.sweep_table import sweep_table
 from feederlab.simulate import simulate
 from feederlab.sweep import Sweep, shape, study, sweep
 from feederlab.sweep.result import front
@@ -148,6 +149,17 @@ def test_best_and_front(made: Sweep) -> None:
     assert best["controller"] == made.pareto().iloc[0]["controller"]
     losses = made.pareto()["lost_mw"].to_numpy()
     assert (np.diff(losses) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("dampings", "told"),
+    [("0.9,1", "no setting settled at every step"), ("0.1,1", "1 of 2 settings did not settle, or had no power flow")],
+)
+def test_settings_that_swing_are_told(dampings: str, told: str) -> None:
+    swept = sweep(toy.short(2), "volt_var:curve=0.99:1/1.01:-1", [f"damping={dampings}"], baselines=["none"])
+    assert (swept.settings["unsettled_steps"] > 0).sum() == dampings.count("0.9") + 1
+    assert told in str(sweep_table(swept).caption)
+    assert len(swept.pareto()) == (2 if "0.9" in dampings else 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,14 +72,6 @@ def print_names(entries: dict[str, str], head: str, as_json: bool) -> None:
 
 def print_json(value: Any) -> None:
     """Print strict JSON: what is no number is null."""
-    typer.echo(json.dumps(_finite(value), indent=2, default=str))
+    from feederlab.answer import finite
 
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
+    typer.echo(json.dumps(finite(value), indent=2, default=str))

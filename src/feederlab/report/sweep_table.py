@@ -80,8 +80,12 @@ def _notes(made: Sweep, window: str) -> list[str]:
     lines = [said, f"settings that no other beats in both: {count}, {shown}; the files hold all"]
     if window:
         lines.append(f"window: {window}")
-    restless = int((made.settings["unsettled_steps"] > 0).sum())
-    if restless:
-        lines.append(f"{restless} settings did not settle at some steps and are left aside")
+    working = made.settings[made.settings["note"] == ""]
+    if aside := len(working) - len(made.sound()):
+        lines.append(
+            f"{aside} of {len(working)} settings did not settle, or had no power flow, at some steps: left aside"
+        )
+    elif (working["unsettled_steps"] > 0).any():
+        lines.append("no setting settled at every step: the figures are those of the last rounds")
     lines += [f"{row['controller']}: {row['note']}" for _, row in made.table.iterrows() if row["note"]]
     return lines + [f"note: {text}" for text in made.record["notes"]]

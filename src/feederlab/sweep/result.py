@@ -73,7 +73,7 @@ class Sweep:
         return VIOLATIONS[self.violations][0]
 
     def sound(self) -> pd.DataFrame:
-        """Return the settings that settled at every step and left no power flow without solution; all if none did."""
+        """Return the settings that settled, and had a power flow, at every step; all if none did."""
         rows = self.settings[self.settings["note"] == ""]
         good = rows[(rows["unsettled_steps"] == 0) & (rows["not_converged"] == 0)]
         return good if len(good) else rows
