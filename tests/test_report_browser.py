@@ -158,8 +158,16 @@ def test_every_figure_is_drawn_and_rows_can_be_switched_off(opened: Callable[...
     assert page.evaluate(count) == 2
     assert page.locator("#envelopes figure").count() == 2
     page.emulate_media(media="print")
-    assert not page.is_visible("#toolbar")
-    assert page.is_visible("table.scores")
+    assert not page.is_visible("#play")
+    assert page.is_visible("#rows")  # the legend
+    page.evaluate(
+        "addEventListener('resize', event => event.stopImmediatePropagation(), true)"
+    )  # paper is laid out once
+    page.set_viewport_size({"width": 718, "height": 1000})
+    too_wide = (
+        "plots => plots.filter(p => p.querySelector('svg').getBoundingClientRect().right > innerWidth + 1).length"
+    )
+    assert page.eval_on_selector_all(".plot", too_wide) == 0
 
 
 def _overflow(page: Page) -> int:
