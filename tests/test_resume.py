@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
 import toy
 import toy_controllers
@@ -17,7 +20,8 @@ from equal import assert_equal
 from feederlab import compare
 from feederlab.comparison import Comparison
 from feederlab.controllers.none import NoControl
-from feederlab.errors import ResultFileError
+from feederlab.controllers.volt_var import VoltVar
+from feederlab.errors import FeederlabError, ResultFileError
 from feederlab.study import ScenarioChoice, Study
 from feederlab.unfinished import Unfinished
 
@@ -94,7 +98,9 @@ def test_bounds_are_not_computed_again_either(tmp_path: Path, monkeypatch: pytes
 
 def test_unfinished_work_of_another_comparison_is_not_touched(tmp_path: Path) -> None:
     record = {"cells": [], "versions": {"numpy": "2.0"}}
-    with pytest.raises(KeyboardInterrupt), Unfinished(tmp_path / "out", record, resume=False, overwrite=False):
+    begun = Unfinished(tmp_path / "out", record, resume=False, overwrite=False)
+    with contextlib.suppress(KeyboardInterrupt), begun:
+        begun.put("bounds-00000-000", xr.Dataset())
         raise KeyboardInterrupt
     for resume in (False, True):
         with pytest.raises(ResultFileError, match=r"unfinished work of another comparison.*--overwrite"):
@@ -123,3 +129,59 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ResultFileError, match="no unfinished comparison"):
         compare(toy.short(4), {"none": NoControl()}, out=tmp_path / "out", overwrite=True)
     assert (tmp_path / "out.unfinished" / "letter.txt").read_text() == "dear"
+
+
+def test_a_failed_cell_is_tried_again_and_no_other(tmp_path: Path) -> None:
+    log, out = tmp_path / "log", tmp_path / "out"
+    rows = {
+        "none": NoControl(), "counting": toy_controllers.Counting(str(log)),
+        "late": toy_controllers.Waiting(str(tmp_path / "ready")),
+    }  # fmt: skip
+    asked: dict[str, object] = {"seeds": [1, 2], "chunk": "1h"}
+    day = toy.scenario()
+    windows = [day.window("2016-06-20 11:00", 5), day.window("2016-06-20 16:00", 5)]
+    first = compare(windows, rows, **asked, out=out)  # type: ignore[arg-type]
+    assert {cell.controller for cell in first.failed} == {"late"}
+    begun = runs(log)
+    again = compare(windows, rows, **asked, out=out, resume=True)  # type: ignore[arg-type]
+    assert dict(again.failed) == dict(first.failed)
+
+    (tmp_path / "ready").touch()
+    whole = compare(windows, rows, **asked, out=out, resume=True)  # type: ignore[arg-type]
+    assert not whole.failed
+    assert runs(log) == begun
+    assert_equal(Comparison.load(out), whole)
+    at_once = compare(windows, rows, **asked)  # type: ignore[arg-type]
+    assert list(whole.runs) == list(at_once.runs)
+    for cell, run in at_once.runs.items():
+        xr.testing.assert_identical(whole.runs[cell].data, run.data)
+        bounds = (one.certificate["bound"] for one in (run, whole.runs[cell]) if one.certificate is not None)
+        np.testing.assert_allclose(*bounds, rtol=1e-5)  # as tight as what was known when they were computed
+
+
+def test_a_request_that_cannot_work_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(FeederlabError, match="third step"):
+        compare(toy.short(4), {"row": toy_controllers.Breaking()}, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    compare(toy.short(4), {"row": NoControl()}, out=tmp_path / "out", certificates=False)
+
+
+def test_other_arguments_are_another_comparison(tmp_path: Path) -> None:
+    compare(toy.short(4), {"none": NoControl()}, out=tmp_path / "out", certificates=False)
+    with pytest.raises(ResultFileError, match="result of another run"):
+        compare(toy.short(4), {"none": NoControl()}, out=tmp_path / "out", resume=True)
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path: Path) -> None:
+    rows = {"none": NoControl()}
+    compare(toy.short(4), rows, out=tmp_path / "out", certificates=False)
+    for name in (".out.abcd1234.part", ".out.abcd1234.old", ".out.b.abcd1234.part", ".out.mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    compare(toy.short(4), rows, out=tmp_path / "out", certificates=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.b.abcd1234.part", ".out.mine", "out"]
+    # killed between moving the old folder aside and putting the new one in its place
+    (tmp_path / "out").rename(tmp_path / ".out.abcd1234.old")
+    with pytest.raises(ResultFileError, match="result of another run"):
+        compare(toy.short(4), {"droop": VoltVar()}, out=tmp_path / "out", certificates=False)
+    assert Comparison.load(tmp_path / "out").runs

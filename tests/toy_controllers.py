@@ -60,6 +60,19 @@ class _Breaking(Prepared):
 
 
 @dataclass(frozen=True)
+class Waiting(Controller):
+    """Breaks until the file `ready` is there."""
+
+    ready: str = ""
+    sees: ClassVar[Information] = LOCAL
+
+    def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
+        if not Path(self.ready).exists():
+            raise OSError("not ready")
+        return _Following(0.0)
+
+
+@dataclass(frozen=True)
 class Killing(Controller):
     """Kills its process in its third step, `times` times in all (counted by the lines of `log`)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +35,11 @@ def write_text(target: Path, text: str) -> Path:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Give a new folder beside `target` to fill; if nothing is raised, it takes the place of what is there."""
+    """Give a new folder beside `target` to fill; if nothing is raised, it takes the place of what is there.
+
+    Where `target` is a link to a folder, the folder that it leads to is replaced.
+    """
+    target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
     scratch.chmod(0o777 & ~_umask())
@@ -52,6 +57,20 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def sweep(target: Path) -> None:
+    """Clear away what a killed process left half-written beside `target`; a folder it was about to replace comes back.
+
+    Nothing else may be writing to `target`.
+    """
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.(part|old)")
+    left = [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)] if target.parent.is_dir() else []
+    for path in left:
+        if path.suffix == ".old" and not target.exists():
+            os.replace(path, target)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -126,6 +126,7 @@ class _Bounder:
         proven, claimed = 0.0, 0.0
         if max(plain.excess, excess) > PROOF or plain.status == "failed":
             proven, claimed = self._least_excess(point)
+        bound = min(bound, upper)
         return {
             "bound": bound, "bound_plain": min(plain.bound, bound), "upper": upper, "tightened": tightened,
             "least_excess": proven, "least_excess_relaxed": claimed, "cone_gap": plain.cone_gap,
@@ -143,7 +144,7 @@ class _Bounder:
                 excess = found.excess
             if _meets(upper, bound) or not upper - bound < (1 - _WORTH) * left:
                 break
-        return min(bound, upper), upper, excess
+        return bound, upper, excess
 
     def _least_excess(self, point: OperatingPoint) -> tuple[float, float]:
         """Return what is proven of the voltage excess, and the least that the relaxation claims."""
@@ -160,7 +161,7 @@ class _Bounder:
             if not upper - bound < (1 - _WORTH) * left:
                 break
         bound = min(bound, upper)
-        return (bound if bound > PROOF else 0.0), max(claimed, 0.0)
+        return (bound if bound > PROOF else 0.0), max(claimed, bound, 0.0)
 
     @cached_property
     def _tightening(self) -> Tightening | None:

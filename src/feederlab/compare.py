@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,12 @@ import numpy as np
 
 from feederlab.comparison import Comparison
 from feederlab.controllers.base import Controller
-from feederlab.errors import FeederlabError, InputError, NotRadialError
-from feederlab.folder import check_folder, holds
+from feederlab.errors import FeederlabError, InputError, NotRadialError, ResultFileError
+from feederlab.folder import check_folder, holds, place
 from feederlab.metrics import METRICS, score
 from feederlab.models.scenario import Scenario
 from feederlab.plan import Bounds, Plan, Run
-from feederlab.record import Cell
+from feederlab.record import Cell, changed_versions
 from feederlab.result import Result
 from feederlab.simulate import RunOptions
 from feederlab.unfinished import Unfinished
@@ -75,7 +74,7 @@ def compare(
         Until it is complete, what is finished is kept in ``<out>.unfinished``.
     resume
         Go on with what an interrupted call with the same arguments has finished in ``<out>.unfinished``; nothing of
-        that is computed again.  If `out` is complete, it is returned.
+        that is computed again.  If `out` is complete, it is returned, once its failed cells have been tried again.
     also
         Called with the comparison and the folder under construction, to add files of its own (pictures, say).
     progress
@@ -98,35 +97,59 @@ def compare(
         raise InputError("there is nothing to resume without a folder: say where the comparison is saved (out)")
     check_backend(jobs, backend)
     plan = Plan.of(scenario, controllers, options, seeds, chunk)
-    record = plan.record() | {"request": dict(request or {})}
-    store: Unfinished | None = None
-    if out is not None:
-        store = Unfinished(Path(out), record, resume=resume, overwrite=overwrite)
-        if resume and not store.exists() and holds(Path(out), record):
-            return Comparison.load(out)
-        check_folder(Path(out), record, overwrite=overwrite)
-    with store or nullcontext():
-        comparison = _Work(plan, store, jobs, backend, progress).comparison(record, certificates)
-        if out is not None:
-            adds = None if also is None else lambda path: also(comparison, path)
-            comparison.save(out, overwrite=overwrite, also=adds)
+    record = plan.record() | {"request": dict(request or {})} | ({} if certificates else {"certificates": False})
+    if out is None:
+        return _Work(plan, None, {}, jobs, backend, progress).comparison(record, certificates)
+    folder = place(out)
+    store = Unfinished(folder, record, resume=resume, overwrite=overwrite)
+    known: Mapping[Cell, Result] = {}
+    if resume and holds(folder, record):
+        before = Comparison.load(folder)
+        if not before.failed and not store.exists():
+            return before
+        if before.failed and not overwrite:
+            known = _kept(before, record, folder)
+    check_folder(folder, record, overwrite=overwrite)
+    with store:
+        comparison = _Work(plan, store, known, jobs, backend, progress).comparison(record, certificates)
+        adds = None if also is None else lambda path: also(comparison, path)
+        comparison.save(folder, overwrite=overwrite, also=adds)
     return comparison
 
 
+def _kept(before: Comparison, record: Mapping[str, Any], folder: Path) -> Mapping[Cell, Result]:
+    """Return the runs of a saved comparison that others may join."""
+    if changed := changed_versions(before.record, record):
+        raise ResultFileError(
+            f"{folder} was made with other versions of {', '.join(changed)}: install those to try its failed cells "
+            "again, or give --overwrite to begin anew"
+        )
+    return before.runs
+
+
 class _Work:
-    """A plan being carried out; what is finished already comes from the store."""
+    """A plan being carried out; what is finished already is known, or comes from the store."""
 
     def __init__(
-        self, plan: Plan, store: Unfinished | None, jobs: int, backend: str, progress: Progress | None
+        self,
+        plan: Plan,
+        store: Unfinished | None,
+        known: Mapping[Cell, Result],
+        jobs: int,
+        backend: str,
+        progress: Progress | None,
     ) -> None:
-        self.plan, self.store, self.jobs, self.backend = plan, store, jobs, backend
+        self.plan, self.store, self.known, self.jobs, self.backend = plan, store, known, jobs, backend
         self.progress = progress or (lambda what, steps, total: None)
 
     def comparison(self, record: Mapping[str, Any], certificates: bool) -> Comparison:
-        answers: dict[Cell, list[Result | Refusal]] = {}
-        pieces = self.plan.runs()
+        answers: dict[Cell, list[Result | Refusal]] = {
+            cell: [*self.known[cell].cut(self.plan.lengths(cell))] if cell in self.known else []
+            for cell in self.plan.cells
+        }
+        pieces = [piece for piece in self.plan.runs() if piece.cell not in self.known]
         for piece, answer in zip(pieces, self._answers(pieces), strict=True):
-            answers.setdefault(piece.cell, []).append(answer)
+            answers[piece.cell].append(answer)
         runs = {cell: parts for cell, parts in answers.items() if not any(isinstance(p, Refusal) for p in parts)}
         refused = {
             cell: next(p for p in parts if isinstance(p, Refusal))
@@ -142,12 +165,14 @@ class _Work:
         return Comparison(_scores(self.plan, joined), joined, skipped, record, failed)
 
     def _certify(self, runs: dict[Cell, list[Result]]) -> dict[Cell, Refusal]:
-        """Attach their bounds to runs; return the cells whose bounds broke."""
+        """Attach their bounds to the runs that have none; return the cells whose bounds broke."""
         pieces, taken = self.plan.bounds(runs)
-        found = self._answers(pieces)
+        without = [cell for cell, parts in runs.items() if any(part.certificate is None for part in parts)]
+        needed = sorted({k for cell in without for k in taken[cell]})
+        found = dict(zip(needed, self._answers([pieces[k] for k in needed]), strict=True))
         broken: dict[Cell, Refusal] = {}
-        for cell, places in taken.items():
-            bounds = [found[k] for k in places]
+        for cell in without:
+            bounds = [found[k] for k in taken[cell]]
             refusal = next((b for b in bounds if isinstance(b, Refusal)), None)
             if refusal is None:
                 runs[cell] = [replace(run, certificate=b) for run, b in zip(runs[cell], bounds, strict=True)]

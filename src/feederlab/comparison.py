@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from feederlab.atomic import whole_folder, write_text
 from feederlab.errors import ResultFileError, UnknownNameError
-from feederlab.folder import RUNS, SCORES, TABLE, check_folder, entries, read_scores
+from feederlab.folder import RUNS, SCORES, TABLE, check_folder, entries, place, read_scores
 from feederlab.metrics import METRICS
 from feederlab.record import FORMAT, RECORD, Cell, cell_of, read_record
 from feederlab.result import Result, write_dataset
@@ -109,9 +109,9 @@ class Comparison:
         Raises
         ------
         ResultFileError
-            If the folder holds something else.
+            If the folder holds something else, or is the one that this process works in.
         """
-        target = Path(folder)
+        target = place(folder)
         check_folder(target, self.record, overwrite=overwrite)
         reasons = {
             name: [cell._asdict() | {"reason": reason} for cell, reason in cells.items()]
@@ -154,12 +154,16 @@ class Comparison:
         return cls(metrics, runs, skipped, record, failed)
 
 
+_LONGEST = 100  # characters of a file's name; systems refuse more than 255, with what is added while it is written
+
+
 def _file_names(cells: Sequence[Cell]) -> dict[Cell, str]:
     """Return a readable, unique file name for each cell; parts that all cells share are left out."""
     varying = [k for k in range(len(Cell._fields)) if k == 0 or len({cell[k] for cell in cells}) > 1]
     names: dict[Cell, str] = {}
     for cell in cells:
-        stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", "_".join(str(cell[k]) for k in varying)).strip("_.") or "run"
+        stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", "_".join(str(cell[k]) for k in varying))
+        stem = stem[:_LONGEST].strip("_.") or "run"
         taken, name, count = set(names.values()), f"{stem}.nc", 2
         while name in taken:
             name, count = f"{stem}_{count}.nc", count + 1

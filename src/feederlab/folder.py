@@ -20,6 +20,20 @@ _BEGINNING = re.compile(rf'\s*\{{\s*"format":\s*\d+,\s*"kind":\s*"{KIND}"')
 _USUAL = r"result\.nc|run\.json|table\.csv|voltages\.png|report\.html|runs(/[^/]+\.nc)?"
 
 
+def place(out: str | Path) -> Path:
+    """Return the folder that `out` means, links followed.
+
+    Raises
+    ------
+    ResultFileError
+        If this process is at work inside it: it could not be replaced as a whole.
+    """
+    folder = Path(out).resolve()
+    if Path.cwd().is_relative_to(folder):
+        raise ResultFileError(f"{folder} is the folder you are in, or holds it: name a new folder to save to")
+    return folder
+
+
 def check_folder(folder: Path, record: Mapping[str, Any], *, overwrite: bool = False) -> None:
     """Make sure that a comparison may be written to `folder`: new, empty, the same comparison, or `overwrite`.
 

@@ -144,6 +144,10 @@ class Plan:
             Cell(label, *window, seed) for label in self.controllers for window in self.windows for seed in self.seeds
         ]
 
+    def lengths(self, cell: Cell) -> list[int]:
+        """Return the number of steps of each part of a cell."""
+        return [part.periods for part in self.parts[cell.scenario, cell.window]]
+
     def runs(self) -> list[Run]:
         """Return every run."""
         return [
@@ -235,6 +239,8 @@ def fingerprint(parts: Iterable[Scenario]) -> str:
             inputs += [getattr(table, f.name) for f in fields(table)]
         for values in inputs:
             digest.update(np.ascontiguousarray(values).tobytes())
+        taps = feeder.net.trafo.filter(like="tap").to_csv()
+        digest.update(repr((feeder.base_mva, feeder.slack, feeder.node_zone, taps)).encode())
     return digest.hexdigest()[:16]
 
 

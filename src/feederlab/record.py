@@ -48,6 +48,11 @@ def identity(record: Mapping[str, Any]) -> str:
     return json.dumps({k: v for k, v in record.items() if k not in beside}, sort_keys=True)
 
 
+def changed_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the packages whose version in one record is not that in the other."""
+    return [name for name, version in now["versions"].items() if before["versions"].get(name) != version]
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the ``run.json`` of a comparison's folder, or of a path to the file itself.
 

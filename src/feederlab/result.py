@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,18 @@ class Result:
             xr.concat(bounds, **how) if len(bounds) == len(parts) else None,
         )  # fmt: skip
 
+    def cut(self, lengths: Sequence[int]) -> list[Result]:
+        """Return the runs of consecutive windows of so many steps that `joined` made this one of."""
+        if len(lengths) == 1:
+            return [self]
+        ends, parts = list(accumulate(lengths)), []
+        for first, last in zip([0, *ends], ends, strict=False):
+            here = {"time": slice(first, last)}
+            bounds = None if self.certificate is None else self.certificate.isel(here)
+            about = self.provenance | {"periods": last - first}
+            parts.append(Result(self.data.isel(here), self.timing.isel(here), about, bounds))
+        return parts
+
     @classmethod
     def load(cls, path: str | Path) -> Result:
         """Read a file that `save` wrote.
@@ -87,11 +100,19 @@ class Result:
 
 
 def write_dataset(target: Path, groups: Mapping[str, xr.Dataset]) -> Path:
-    """Write Datasets as the groups of one NetCDF-4 file (``""``, the root, comes first), atomically."""
+    """Write Datasets as the groups of one NetCDF-4 file (``""``, the root, comes first), atomically.
+
+    Raises `ResultFileError` if it cannot be written.
+    """
     with whole(target) as scratch:
         for group, data in groups.items():
             packed = {name: {"zlib": True, "complevel": 1} for name, v in data.variables.items() if _packs(v)}
-            data.to_netcdf(scratch, engine="netcdf4", group=group or None, mode="a" if group else "w", encoding=packed)
+            try:
+                data.to_netcdf(
+                    scratch, engine="netcdf4", group=group or None, mode="a" if group else "w", encoding=packed
+                )
+            except RuntimeError as error:  # what netCDF makes of a full disk
+                raise ResultFileError(f"cannot write {target} ({error}): is the disk full?") from error
     return target
 
 

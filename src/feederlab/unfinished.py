@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from feederlab.atomic import write_text
+from feederlab.atomic import sweep, write_text
 from feederlab.errors import ResultFileError
-from feederlab.record import identity
+from feederlab.record import changed_versions, identity
 from feederlab.result import Result, write_dataset
 
 _RECORD, _LOCK, _DONE = "run.json", "lock", "done"
@@ -43,7 +43,7 @@ class Unfinished:
     """
 
     def __init__(self, target: Path, record: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
-        self.folder = target.with_name(f"{target.name}.unfinished")
+        self._target, self.folder = target, target.with_name(f"{target.name}.unfinished")
         self._record, self._resume, self._overwrite = record, resume, overwrite
         self._lock: Any = None
 
@@ -61,6 +61,7 @@ class Unfinished:
             else:
                 (self.folder / _DONE).mkdir(parents=True, exist_ok=True)
                 self._hold()
+            sweep(self._target)
             write_text(self.folder / _RECORD, json.dumps(self._record, indent=2) + "\n")
         except BaseException:
             self._release()
@@ -69,7 +70,7 @@ class Unfinished:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._release()
-        if kind is None:
+        if kind is None or not any((self.folder / _DONE).glob("*.nc")):
             shutil.rmtree(self.folder)
 
     def put(self, key: str, answer: Any) -> None:
@@ -99,9 +100,7 @@ class Unfinished:
             there = {}
         same = isinstance(there, dict) and bool(there) and identity(there) == identity(self._record)
         if same and self._resume:
-            changed = [
-                name for name, version in self._record["versions"].items() if there["versions"].get(name) != version
-            ]
+            changed = changed_versions(there, self._record)
             if not changed:
                 return
             if not self._overwrite:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,7 +69,7 @@ def compare(
             Windows(() if start is None else (start,), days=days), (seed,), objective=objective,
             options=Loop(mismatch, noise, dropout, delay), output=Output(record=record), chunk=chunk,
         ).absolute()  # fmt: skip
-    with progress() as tell:
+    with kept_if_stopped(out), progress() as tell:
         comparison = study.run(
             jobs=jobs, backend=backend, out=out, overwrite=overwrite, resume=resume,
             also=partial(_pictures, report=report), progress=tell,
@@ -88,9 +89,25 @@ def compare(
     screen = console()
     screen.print(comparison_table(rows, title=title, objective=study.objective, remarks=remarks))
     if out is not None:
-        files = "table.csv, result.nc, run.json, voltages.png, runs/" + ", report.html" * report
-        screen.print(f"written to {out}: {files}", highlight=False)
+        say_where(out)
     stop_if_failed(comparison)
+
+
+def say_where(folder: Path) -> None:
+    """Print what the folder of a comparison holds."""
+    files = ", ".join(sorted(path.name + "/" * path.is_dir() for path in folder.iterdir()))
+    console().print(f"written to {folder}: {files}", highlight=False, markup=False)
+
+
+@contextmanager
+def kept_if_stopped(out: Path | None) -> Iterator[None]:
+    """Say after Ctrl-C how to go on, and exit with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = "" if out is None else f": what is finished is kept beside {out}; the same command with --resume goes on"
+        fail(f"stopped{kept}")
+        raise typer.Exit(130) from None
 
 
 def stop_if_failed(comparison: Comparison) -> None:
@@ -134,8 +151,9 @@ def _refuse_changes(context: typer.Context) -> None:
 
 def _say_what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Warn where a replay did not start from the recorded data or versions."""
+    from feederlab.record import changed_versions
+
     if [s["fingerprint"] for s in before["scenarios"]] != [s["fingerprint"] for s in now["scenarios"]]:
         warn("the scenario's data are not those of the recorded comparison")
-    changed = [name for name, version in now["versions"].items() if before["versions"].get(name) != version]
-    if changed:
+    if changed := changed_versions(before, now):
         warn(f"versions differ from the recorded comparison: {', '.join(changed)}")

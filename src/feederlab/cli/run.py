@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feederlab.cli.compare import stop_if_failed
+from feederlab.cli.compare import kept_if_stopped, say_where, stop_if_failed
 from feederlab.cli.console import Json, console, print_json, progress
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(
         _say_what_would_run(asked.study, scenarios, as_json)
         return
     folder = out or (None if asked.study.output.folder is None else Path(asked.study.output.folder))
-    with progress() as tell:
+    with kept_if_stopped(folder), progress() as tell:
         comparison = asked.study.run(
             scenarios, jobs=jobs, backend=backend, out=folder, overwrite=overwrite, resume=resume,
             also=lambda made, into: _add_files(asked.study, made, into), progress=tell,
@@ -56,8 +56,7 @@ def run(
     else:
         _print_tables(asked.study, comparison)
         if folder is not None:
-            files = ", ".join(sorted(path.name + "/" * path.is_dir() for path in folder.iterdir()))
-            console().print(f"written to {folder}: {files}", highlight=False)
+            say_where(folder)
     stop_if_failed(comparison)
 
 
