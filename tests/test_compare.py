@@ -206,6 +206,40 @@ def test_a_foreign_record_does_not_make_a_folder_ours(text: str, tmp_path: Path)
     assert (tmp_path / "run.json").read_text() == text
 
 
+def test_any_label_can_be_saved(tmp_path: Path) -> None:
+    labels = ["a/b", "a b", "a_b", "..", "", "\n", "ä", "x" * 300, "x" * 299 + "y"]
+    made = compare(toy.short(2), {label: NoControl() for label in labels}, out=tmp_path / "out", certificates=False)
+    back = Comparison.load(tmp_path / "out")
+    assert back.runs.keys() == made.runs.keys()
+    assert all(run.provenance["label"] == (cell.controller or "NoControl") for cell, run in back.runs.items())
+
+
+def test_the_folder_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "out" / "deep")
+    for out in (".", "", "..", tmp_path / "out"):
+        with pytest.raises(ResultFileError, match="is the folder you are in, or holds it"):
+            compare(toy.short(2), ["none"], out=out, certificates=False)
+
+
+def test_a_link_leads_to_the_folder_that_is_written(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    compare(toy.short(2), ["none"], out=tmp_path / "out", certificates=False)
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk" / "run.json").is_file()
+
+
+def test_a_full_disk_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("NetCDF: HDF error")
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
+    with pytest.raises(ResultFileError, match=r"cannot write .*HDF error.*is the disk full"):
+        compare(toy.short(2), ["none"], out=tmp_path / "out", certificates=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_damaged_folders(comparison: Comparison, tmp_path: Path) -> None:
     whole = comparison.save(tmp_path / "whole")
     for name, message in (

@@ -168,6 +168,12 @@ def test_every_fault_at_once_with_key_and_line(folder: Path) -> None:
          "overlap"),
         (("[[scenarios]]", "[[scenarios]]\nstep = '7min'"), "line 7, scenarios[1].step: a step of 7min does not"),
         (("vm_noise = 0.01", "vm_noise = nan"), "options.vm_noise: must be"),
+        (("delay = 1", "delay = true"), "line 21, options.delay: must be a whole number, not True"),
+        (("seeds =", "chunk = '20min'\nseeds ="), "line 2, chunk: a chunk of 20min is no whole number of steps"),
+        (("seeds =", "chunk = 'week'\nseeds ="), "line 2, chunk: "),
+        ((RANDOM, "starts = [2016-06-20, 2016-06-20T00:00:00]\nperiods = 2"),
+         "line 17, windows.starts[2]: 2016-06-20 00:00:00 is given twice"),
+        (('"my droop" = "volt_var:curve=mapdn"', ""), "line 23, statistics: there is no row but the reference 'none'"),
     ],
 )  # fmt: skip
 def test_one_fault(folder: Path, change: tuple[str, str], message: str) -> None:
@@ -180,6 +186,28 @@ def test_statistics_that_have_nothing_to_go_by(folder: Path) -> None:
     text = STUDY.replace("count = 2", "count = 1").replace("[3, 4]", "[3]")
     (fault,) = faults(folder, text)
     assert "line 23, statistics: they need several windows or seeds" in fault
+
+
+def test_statistics_that_turn_out_impossible_cost_no_run(run: Run, folder: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Gaps without certificates have no values: that is said, and the runs are kept."""
+    (folder / "gaps.toml").write_text(STUDY.replace('["loss_mw"]', '["gap_pct"]'))
+    code, _, err = run("run", folder / "gaps.toml", "--out", tmp_path / "out")
+    assert code == 0
+    assert "warning: no statistics: no row shares two windows" in err
+    assert Comparison.load(tmp_path / "out").runs
+    assert not (tmp_path / "out" / "significance.csv").exists()
+
+
+def test_a_report_needs_a_folder(run: Run, folder: Path) -> None:  # noqa: F811
+    (folder / "report.toml").write_text(STUDY.replace('folder = "out"', "report = true"))
+    code, _, err = run("run", folder / "report.toml")
+    assert code == 2
+    assert "give output.folder or --out" in err
+
+
+def test_a_byte_order_mark_is_no_fault(folder: Path) -> None:
+    (folder / "bom.toml").write_text(STUDY, encoding="utf-8-sig")
+    assert read_study(folder / "bom.toml").study == read_study(folder / "study.toml").study
 
 
 def test_two_scenarios_of_one_name(folder: Path) -> None:

@@ -26,11 +26,11 @@ Place = tuple[str | int, ...]
 Fault = Callable[[Place, InputError], None]
 
 _STRICT = ConfigDict(extra="forbid")
-_Count = Annotated[int, Field(ge=1)]
-_Seed = Annotated[int, Field(ge=0)]
-_Share = Annotated[float, Field(ge=0, lt=1)]
-_Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Days = Annotated[float, Field(gt=0, lt=1e6)]
+_Count = Annotated[int, Field(ge=1, strict=True)]  # strict: true is no number
+_Seed = Annotated[int, Field(ge=0, strict=True)]
+_Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
+_Size = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+_Days = Annotated[float, Field(gt=0, lt=1e6, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,16 @@ class Windows:
             except InputError as error:
                 wrong(("windows", "random"), error)
                 return []
-        made = []
+        made: list[Scenario] = []
         for number, start in enumerate(self.starts or (str(scenario.data_span[0]),)):
             try:
                 if self.periods is None:
-                    made.append(scenario.days(start, 1.0 if self.days is None else self.days))
+                    window = scenario.days(start, 1.0 if self.days is None else self.days)
                 else:
-                    made.append(scenario.window(start, self.periods))
+                    window = scenario.window(start, self.periods)
+                if any(window.start == other.start for other in made):
+                    raise InputError(f"{window.start} is given twice")
+                made.append(window)
             except InputError as error:
                 wrong(("windows", "starts", number), error)
         return made
@@ -147,7 +150,7 @@ class Loop:
     mismatch: _Share = 0.0
     vm_noise: _Size = 0.0
     dropout: _Share = 0.0
-    delay: Annotated[int, Field(ge=0)] = 0
+    delay: Annotated[int, Field(ge=0, strict=True)] = 0
 
 
 @dataclass(frozen=True)
@@ -158,8 +161,8 @@ class Statistics:
 
     reference: str
     metrics: tuple[Annotated[str, checks.accepted_by(checks.metric)], ...] = ()
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    resamples: Annotated[int, Field(ge=100)] = 10_000
+    level: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.05
+    resamples: Annotated[int, Field(ge=100, strict=True)] = 10_000
     seed: _Seed = 0
     correction: Literal["holm", "bonferroni", "fdr_bh"] = "holm"
     unit: Literal["window", "cell"] = "window"
@@ -181,6 +184,8 @@ def _with_reference(value: Statistics | None, info: ValidationInfo) -> Statistic
     rows = info.data.get("controllers")
     if value is not None and rows and value.reference not in rows:
         raise checks.fault(str(UnknownNameError("reference row", value.reference, list(rows))), "reference")
+    if value is not None and rows and len(rows) < 2:
+        raise checks.fault(f"there is no row but the reference {value.reference!r}: add another controller")
     return value
 
 
@@ -235,9 +240,18 @@ class Study:
             taken.add(whole.name)
             windows = self.windows.of(whole, tell)
             made += windows
+            if self.chunk and windows:
+                self._check_chunk(windows[0], tell)
             if self.statistics is not None and windows:
                 self._check_pairs(windows, tell)
         return made
+
+    def _check_chunk(self, window: Scenario, wrong: Fault) -> None:
+        """Tell before anything runs that a window cannot be cut."""
+        try:
+            window.parts(self.chunk)
+        except InputError as error:
+            wrong(("chunk",), error)
 
     def _check_pairs(self, windows: Sequence[Scenario], wrong: Fault) -> None:
         """Tell before anything runs that the windows of a scenario cannot serve the statistics."""

@@ -75,7 +75,7 @@ def read_study(path: str | Path) -> StudyFile:
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte-order mark
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is no text in UTF-8: {error}") from None
     except OSError as error:

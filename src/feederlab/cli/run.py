@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from feederlab.cli.compare import kept_if_stopped, say_where, stop_if_failed
-from feederlab.cli.console import Json, console, print_json, progress
+from feederlab.cli.console import Json, console, print_json, progress, warn
+from feederlab.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,13 +40,16 @@ def run(
         _say_what_would_run(asked.study, scenarios, as_json)
         return
     folder = out or (None if asked.study.output.folder is None else Path(asked.study.output.folder))
+    if folder is None and (asked.study.output.report or asked.study.output.figures):
+        raise InputError("the study asks for a report or figures: give output.folder or --out, to write them into")
+    tested = cache(partial(_tests, asked.study))
     with kept_if_stopped(folder), progress() as tell:
         comparison = asked.study.run(
             scenarios, jobs=jobs, backend=backend, out=folder, overwrite=overwrite, resume=resume,
-            also=lambda made, into: _add_files(asked.study, made, into), progress=tell,
+            also=lambda made, into: _add_files(asked.study, made, tested(made), into), progress=tell,
         )  # fmt: skip
+    tests = tested(comparison)
     if as_json:
-        tests = _tests(asked.study, comparison)
         print_json(
             {
                 "rows": comparison.table().to_dict(orient="records"),
@@ -54,7 +59,7 @@ def run(
             }
         )
     else:
-        _print_tables(asked.study, comparison)
+        _print_tables(asked.study, comparison, tests)
         if folder is not None:
             say_where(folder)
     stop_if_failed(comparison)
@@ -82,21 +87,25 @@ def _say_what_would_run(study: Study, scenarios: Sequence[Scenario], as_json: bo
 
 
 def _tests(study: Study, comparison: Comparison) -> pd.DataFrame | None:
+    """Return the tests that the study asks for; None if it asks for none, or after a warning that they cannot be."""
     asked = study.statistics
     if asked is None:
         return None
-    return comparison.significance(
-        asked.reference, asked.metrics, level=asked.level, resamples=asked.resamples, seed=asked.seed,
-        correction=asked.correction, unit=asked.unit,
-    )  # fmt: skip
+    try:
+        return comparison.significance(
+            asked.reference, asked.metrics, level=asked.level, resamples=asked.resamples, seed=asked.seed,
+            correction=asked.correction, unit=asked.unit,
+        )  # fmt: skip
+    except InputError as error:  # the runs must not be lost for it
+        warn(f"no statistics: {error}")
+        return None
 
 
-def _add_files(study: Study, comparison: Comparison, folder: Path) -> None:
+def _add_files(study: Study, comparison: Comparison, tests: pd.DataFrame | None, folder: Path) -> None:
     from feederlab.report.voltage_plot import plot_voltages
 
     plot_voltages(comparison, folder / "voltages.png")
     comparison.summary().to_csv(folder / "summary.csv", index=False)
-    tests = _tests(study, comparison)
     if tests is not None:
         tests.to_csv(folder / "significance.csv", index=False)
     if study.output.figures:
@@ -109,7 +118,7 @@ def _add_files(study: Study, comparison: Comparison, folder: Path) -> None:
         write_report(comparison, folder / "report.html")
 
 
-def _print_tables(study: Study, comparison: Comparison) -> None:
+def _print_tables(study: Study, comparison: Comparison, tests: pd.DataFrame | None) -> None:
     from feederlab.report.statistics_table import significance_table, summary_table
     from feederlab.report.table import comparison_table
 
@@ -122,7 +131,6 @@ def _print_tables(study: Study, comparison: Comparison) -> None:
     else:
         rows = comparison.table()
         screen.print(comparison_table(rows, title=title, objective=study.objective, remarks=remarks))
-    tests = _tests(study, comparison)
     if tests is not None and study.statistics is not None:
         asked = study.statistics
         table: Any = significance_table(tests, asked.reference, level=asked.level, correction=asked.correction)
