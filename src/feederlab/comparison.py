@@ -47,13 +47,17 @@ class Comparison:
         """
         import pandas as pd
 
+        scores = self.metrics.transpose(*Cell._fields)
+        place = {dim: {value: k for k, value in enumerate(scores[dim].to_numpy().tolist())} for dim in Cell._fields}
+        known = {m.name: scores[m.name].to_numpy() for m in METRICS if m.name in scores}
+        sees = dict(zip(place["controller"], scores["information"].to_numpy().tolist(), strict=True))
+        several = [dim for dim in Cell._fields[1:] if scores.sizes[dim] > 1]
         rows = []
-        several = [dim for dim in Cell._fields[1:] if self.metrics.sizes[dim] > 1]
         for cell in map(cell_of, self.record["cells"]):
-            scores = self.metrics.sel(cell._asdict())
+            at = tuple(place[dim][value] for dim, value in cell._asdict().items())
             row: dict[str, Any] = {"controller": cell.controller} | {dim: getattr(cell, dim) for dim in several}
-            row["information"] = str(self.metrics["information"].sel(controller=cell.controller).item())
-            row |= {m.name: float(scores[m.name]) if m.name in scores else float("nan") for m in METRICS}
+            row["information"] = sees[cell.controller]
+            row |= {m.name: float(known[m.name][at]) if m.name in known else float("nan") for m in METRICS}
             row["note"] = f"failed: {self.failed[cell]}" if cell in self.failed else self.skipped.get(cell, "")
             rows.append(row)
         return pd.DataFrame(rows)
