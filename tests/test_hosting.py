@@ -217,13 +217,13 @@ def test_optimal_power_flow_of_two_buses() -> None:
 
 def test_optimal_power_flow_is_never_below_on_mapdn33(scenario: Callable[[str], Scenario]) -> None:
     day = sunniest_day(scenario("mapdn33")).resample("1h")
-    study = host(day.window(day.start + pd.Timedelta("12h"), 3), *ROWS, tolerance=0.05)
+    study = host(day.window(day.start + pd.Timedelta("13h"), 2), *ROWS, tolerance=0.05)
     assert study.row("opf").mw >= best_of_the_others(study) > study.row("none").mw > 0
 
 
 def test_optimal_power_flow_is_never_below_on_a_low_voltage_grid(scenario: Callable[[str], Scenario]) -> None:
-    day = sunniest_day(scenario("simbench:1-LV-rural1--0-sw")).resample("4h")
-    study = host(day, *ROWS, tolerance=0.02)
+    day = sunniest_day(scenario("simbench:1-LV-rural1--0-sw")).resample("6h")
+    study = host(day, *ROWS, tolerance=0.05)
     assert study.row("opf").mw >= best_of_the_others(study)
     assert {row.binding.element for row in study.rows if row.binding} == {"trafo 0"}  # 160 kVA
 

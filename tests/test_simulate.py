@@ -75,6 +75,23 @@ def solve(scenario, t, p, q, storage_p=0.0):
     return PandapowerFlow(feeder).solve(injection, slack_vm=float(series.slack_vm[t])).vm
 
 
+def test_a_controller_that_writes_into_what_it_is_shown_is_stopped():
+    @dataclass(frozen=True)
+    class Vandal(Controller):
+        sees: ClassVar[Information] = GLOBAL
+
+        def prepare(self, task, *, seed=None):
+            return VandalReady()
+
+    class VandalReady(Prepared):
+        def step(self, state, measurement):
+            measurement.load_p_mw[:] = 0.0
+            return Setpoints(), state
+
+    with pytest.raises(ValueError, match="read-only"):
+        simulate(example_scenario(), Vandal())
+
+
 def test_an_objective_that_no_feeder_has_is_refused():
     with pytest.raises(InputError, match="single optimal power flows only"):
         simulate(example_scenario(), NoControl(), RunOptions(objective=Objective.parse("cost")))

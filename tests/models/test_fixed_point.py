@@ -31,7 +31,7 @@ def newton_is_asked(monkeypatch) -> list[bool]:
 
 
 @settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )  # fmt: skip
 @given(random_nets(meshed=True), st.integers(0, 10_000))
 def test_random_nets_loads_and_starts(nets, seed):

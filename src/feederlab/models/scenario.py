@@ -261,6 +261,8 @@ class Scenario:
         slack = np.full(count, feeder.slack_vm)
         if ("ext_grid", "vm_pu") in self.profiles:
             slack = self.profiles["ext_grid", "vm_pu"].sample(self.times, self.step)[:, 0]
+        for values in (load, available, slack):  # controllers are shown parts of them
+            values.setflags(write=False)
         return Series(self.times, load, available, slack)
 
     def _column(self, table: str, column: str, elements: Elements) -> FloatArray:
