@@ -1,14 +1,17 @@
-"""Fixtures that are slow to make, made once per session."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 
 import pytest
 from hypothesis import settings
 
+from command_line import Answer, Run
+from feederlab import cli
 from feederlab.models.library import load
 from feederlab.models.scenario import Scenario
 
@@ -22,3 +25,17 @@ if os.environ.get("CI"):
 def scenario() -> Callable[[str], Scenario]:
     """``scenario("mapdn33")``: a named scenario over all its data; frozen, so tests may share it."""
     return lru_cache(maxsize=None)(load)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process, as the console script does."""
+
+    def call(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["feederlab", *map(str, words)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        printed = capsys.readouterr()
+        return Answer(int(exit_.value.code or 0), printed.out, printed.err)
+
+    return call

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandapower as pp
@@ -16,33 +16,10 @@ import pytest
 from rich.console import Console
 
 import toy
-from feederlab import cli
+from command_line import Run, refused
 from feederlab.comparison import Comparison
 from feederlab.metrics import METRICS
 from feederlab.report.table import comparison_table
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Answer]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process, as the console script does."""
-
-    def call(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["feederlab", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        printed = capsys.readouterr()
-        return Answer(int(exit_.value.code or 0), printed.out, printed.err)
-
-    return call
 
 
 @pytest.fixture(scope="session")
@@ -347,16 +324,6 @@ def test_broken_pictures_and_unwritable_folders(run: Run, files: Path, tmp_path:
     (tmp_path / "file").write_text("")
     words = compare_words(files, "--out", tmp_path / "file" / "out")
     refused(run(*words), None, "file", tmp_path, left=["file"])
-
-
-def refused(answer: Answer, code: int | None, message: str, folder: Path, left: list[str] | None = None) -> None:
-    """Check for one clear message on stderr, no traceback, and nothing written."""
-    assert answer.code == code if code is not None else answer.code in (1, 2, 3, 4, 6)
-    assert answer.err.startswith("error: ")
-    assert message in answer.err
-    assert "Traceback" not in answer.err
-    assert answer.out == ""
-    assert sorted(p.name for p in folder.iterdir()) == (left or [])
 
 
 def test_the_installed_script_shows_no_traceback() -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 import toy
+from command_line import Answer, Run, refused
 from feederlab.hosting import Hosting
 from feederlab.sweep import Sweep
-from test_cli import Answer, Run, refused
-from test_cli import run as run  # the fixture
 
 HOSTING = ("-c", "none", "-c", "volt_var:curve=mapdn")
 SWEEP = ("--set", "curve=mapdn,rule21", "-b", "none")

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 import toy
+from command_line import Answer
 from feederlab import read_study
 from feederlab.comparison import Comparison
 from feederlab.errors import FeederlabError, InputError
 from feederlab.study import Study
-from test_cli import Answer, run  # noqa: F401  (a fixture)
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 Run = Callable[..., Answer]
@@ -77,7 +77,7 @@ def faults(folder: Path, text: str) -> list[str]:
     return lines or [head]
 
 
-def test_a_study_runs_prints_and_is_kept(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_study_runs_prints_and_is_kept(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")  # paths start from the study's own folder
     code, printed, err = run("run", folder / "study.toml")
     assert (code, err) == (0, "")
@@ -101,7 +101,7 @@ def test_a_study_runs_prints_and_is_kept(run: Run, folder: Path, monkeypatch: py
     assert dict(again.record) == dict(made.record)
 
 
-def test_check_runs_nothing(run: Run, folder: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_check_runs_nothing(run: Run, folder: Path, tmp_path: Path) -> None:
     code, printed, err = run("run", folder / "study.toml", "--check", "--out", tmp_path / "out")
     assert (code, err) == (0, "")
     assert "runs: 8 (rows 2 x windows 2 x seeds 2), 16 steps in all" in printed
@@ -188,7 +188,7 @@ def test_statistics_that_have_nothing_to_go_by(folder: Path) -> None:
     assert "line 23, statistics: they need several windows or seeds" in fault
 
 
-def test_statistics_that_turn_out_impossible_cost_no_run(run: Run, folder: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_statistics_that_turn_out_impossible_cost_no_run(run: Run, folder: Path, tmp_path: Path) -> None:
     """Gaps without certificates have no values: that is said, and the runs are kept."""
     (folder / "gaps.toml").write_text(STUDY.replace('["loss_mw"]', '["gap_pct"]'))
     code, _, err = run("run", folder / "gaps.toml", "--out", tmp_path / "out")
@@ -198,7 +198,7 @@ def test_statistics_that_turn_out_impossible_cost_no_run(run: Run, folder: Path,
     assert not (tmp_path / "out" / "significance.csv").exists()
 
 
-def test_a_report_needs_a_folder(run: Run, folder: Path) -> None:  # noqa: F811
+def test_a_report_needs_a_folder(run: Run, folder: Path) -> None:
     (folder / "report.toml").write_text(STUDY.replace('folder = "out"', "report = true"))
     code, _, err = run("run", folder / "report.toml")
     assert code == 2
@@ -228,7 +228,7 @@ label = "toy"'''))  # fmt: skip
         ("a = 1\na = 2\n", "line 2: cannot overwrite"), ("", "2 problems"),
     ],
 )  # fmt: skip
-def test_no_toml(run: Run, tmp_path: Path, text: str, message: str) -> None:  # noqa: F811
+def test_no_toml(run: Run, tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "study.toml").write_text(text)
     answer = run("run", tmp_path / "study.toml")
     assert answer.code == 2
@@ -252,7 +252,7 @@ def test_examples_are_sound(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["droop_against_opf", "own_feeder", "seasons"])
-def test_examples_run(run: Run, tmp_path: Path, name: str) -> None:  # noqa: F811
+def test_examples_run(run: Run, tmp_path: Path, name: str) -> None:
     code, printed, err = run("run", EXAMPLES / f"{name}.toml", "--jobs", "2", "--out", tmp_path / "out")
     assert (code, err) == (0, "")
     assert "±" in printed

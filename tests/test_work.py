@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import xarray as xr
 
 import toy
 import toy_controllers
@@ -14,10 +17,11 @@ from feederlab import compare
 from feederlab.comparison import Comparison
 from feederlab.controllers.lindistflow import LinDistFlow
 from feederlab.controllers.none import NoControl
+from feederlab.controllers.opf import Opf
 from feederlab.controllers.volt_var import VoltVar
 from feederlab.errors import FeederlabError, InputError, UnknownNameError
 
-ROWS = {"none": NoControl(), "droop": VoltVar(curve="mapdn"), "lindistflow": LinDistFlow()}
+ROWS = {"none": NoControl(), "droop": VoltVar(curve="mapdn"), "lindistflow": LinDistFlow(), "opf": Opf()}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,14 @@ def test_when_every_cell_breaks_the_reason_is_the_error() -> None:
 
 
 def test_processes_give_the_serial_result(serial: Comparison) -> None:
-    assert_equal(compare(toy.short(12), ROWS, chunk="1h", jobs=2), serial, tolerance=1e-7)
+    seen = Counter[str]()
+    tell: Any = lambda what, done, total: seen.update({what: done})  # noqa: E731
+    parallel = compare(toy.short(12), ROWS, chunk="1h", jobs=2, progress=tell)
+    assert seen == dict.fromkeys([*ROWS, "lower bounds"], 12)
+    assert_equal(parallel, serial, tolerance=1e-7)
+    for label in ("none", "droop"):
+        xr.testing.assert_identical(parallel.run(label).data, serial.run(label).data)
+    assert dict(parallel.record) == dict(serial.record)
 
 
 def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:

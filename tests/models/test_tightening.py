@@ -56,7 +56,7 @@ def test_no_setpoints_beat_the_bound(data, objective, curtail):
         assert rounds.round(min(excesses)).bound <= min(excesses) + 1e-9
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_intervals_hold_every_state(data):
     feeder = data.draw(radial_feeders())

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from feederlab import cli
+from command_line import Run
 
 QUICK = ("reproduce", "opf-baselines", "--cases", "case9", "--networks", "case33", "--steps", "2", "--jobs", "1")
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["feederlab", *map(str, words)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(exit_.value.code or 0), printed.out, printed.err
-
-    return call
-
-
-def test_list(run) -> None:
+def test_list(run: Run) -> None:
     code, out, _ = run("reproduce", "--list")
     assert code == 0
     assert "mapdn-classical" in out
@@ -44,14 +31,14 @@ def test_list(run) -> None:
         (("opf-baselines", "--write", "nowhere/page.md"), 2, "lies in no folder that exists"),
     ],
 )
-def test_wrong_words(run, words: tuple[str, ...], code: int, message: str) -> None:
+def test_wrong_words(run: Run, words: tuple[str, ...], code: int, message: str) -> None:
     answer, out, err = run("reproduce", *words)
     assert answer == code
     assert out == ""
     assert message in err
 
 
-def test_prints_saves_and_writes(run, tmp_path: Path) -> None:
+def test_prints_saves_and_writes(run: Run, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     code, out, err = run(*QUICK, "--out", tmp_path / "out", "--resume", "--write", page)
     assert (code, err) == (0, "")
@@ -65,7 +52,7 @@ def test_prints_saves_and_writes(run, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_json_and_nothing_but_losses(run) -> None:
+def test_json_and_nothing_but_losses(run: Run) -> None:
     code, out, _ = run("reproduce", "opf-baselines", "--cases", "", "--networks", "", "--json")
     assert code == 0
     found = json.loads(out)
