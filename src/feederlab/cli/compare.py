@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feederlab.cli.console import Json, console, fail, print_json, progress, warn
+from feederlab.cli.options import read_band
 from feederlab.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def compare(
         raise InputError("give a scenario (feederlab scenarios lists them) or --replay RUN.json")
     else:
         study = Study(
-            (ScenarioChoice(scenario, "", profiles, step, _band(band), profile_noise),), by_spec(controller or ()),
+            (ScenarioChoice(scenario, "", profiles, step, read_band(band), profile_noise),), by_spec(controller or ()),
             Windows(() if start is None else (start,), days=days), (seed,), objective=objective,
             options=Loop(mismatch, noise, dropout, delay), output=Output(record=record), chunk=chunk,
         ).absolute()  # fmt: skip
@@ -116,16 +117,6 @@ def stop_if_failed(comparison: Comparison) -> None:
         fail(f"{cell.controller}, {cell.scenario}, {cell.window}, seed {cell.seed}: {reason}")
     if comparison.failed:
         raise typer.Exit(1)
-
-
-def _band(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"--band {text!r}: give LO,HI in p.u., e.g. 0.95,1.05") from None
-    return low, high
 
 
 def _pictures(comparison: Comparison, folder: Path, *, report: bool) -> None:

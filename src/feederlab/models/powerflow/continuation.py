@@ -9,8 +9,8 @@ import numpy as np
 from feederlab.models.arrays import ComplexArray
 from feederlab.models.powerflow.jacobian import ReducedGrid
 
-_FIRST, _SHRINK = 0.3, 0.7  # of its voltage a Newton step may move any node at first; of the last step afterwards
-_NEAR, _EXACT, _FLOOR = 1e-3, 1e-11, 1e-8  # of the voltage: on the way, at the end, and where rounding may stop it
+_FIRST, _SHRINK = 0.4, 0.7  # of its voltage a Newton step may move any node at first; of the last step afterwards
+_NEAR, _EXACT, _FLOOR = 0.05, 1e-11, 1e-8  # of the voltage: on the way, at the end, and where rounding may stop it
 _STEPS = 12
 _SHORTEST = 1 / 256  # of the injections: more cannot be carried where growing by less than this fails
 
