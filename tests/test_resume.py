@@ -16,6 +16,7 @@ import xarray as xr
 
 import toy
 import toy_controllers
+from command_line import Run
 from equal import assert_equal
 from feederlab import compare
 from feederlab.comparison import Comparison
@@ -185,3 +186,14 @@ def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path: Path) -> No
     with pytest.raises(ResultFileError, match="result of another run"):
         compare(toy.short(4), {"droop": VoltVar()}, out=tmp_path / "out", certificates=False)
     assert Comparison.load(tmp_path / "out").runs
+
+
+def test_ctrl_c_says_how_to_go_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    net = toy.write_files(tmp_path / "files")
+    monkeypatch.setattr(Study, "run", stopped)
+    answer = run("compare", net, "--profiles", net.parent / "profiles", "-c", "none", "--out", tmp_path / "out")
+    assert answer.code == 130
+    assert "the same command with --resume goes on" in answer.err
