@@ -315,6 +315,16 @@ def test_the_record_is_strict_json(tmp_path: Path) -> None:
     assert record["rows"][0]["points"][0]["loading_percent"] is None
 
 
+@pytest.mark.parametrize("objective", ["voltage_deviation", "losses=1+control_effort=0.1"])
+def test_every_objective_has_a_value_without_pv(objective: str) -> None:
+    study = host(two_bus.scenario(), "none", "feedback", "opf:method=sqp", tolerance=0.2, objective=objective)
+    assert (
+        study.row("opf:method=sqp").mw
+        >= study.row("none").mw
+        == host(two_bus.scenario(), "none", tolerance=0.2).rows[0].mw
+    )
+
+
 def test_a_controller_that_cannot_work_is_noted() -> None:
     study = host(toy.scenario(meshed=True).window("2016-06-20 12:00", 2), "none", "socp", tolerance=0.1)
     assert "meshed" in study.row("socp").note

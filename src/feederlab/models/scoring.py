@@ -55,7 +55,8 @@ def objective_value(
         elif name == "curtailment":
             term = (p_available_mw - p_mw).sum(axis=-1)
         elif name == "control_effort":
-            term = ((q_mvar / feeder.inverters.s_mva) ** 2).sum(axis=-1)
+            rating = feeder.inverters.s_mva  # 0 where PV is scaled to nothing: q is 0 as well
+            term = ((q_mvar / np.where(rating > 0, rating, 1.0)) ** 2).sum(axis=-1)
         else:
             raise ValueError(f"objective {name!r} has no value on a feeder")
         total = total + weight * term
