@@ -177,10 +177,10 @@ def test_what_has_no_number_is_on_no_front() -> None:
 
 def test_the_answer_depends_on_neither_jobs_nor_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = (toy.short(3), "volt_var", ["curve=mapdn,rule21,vde4105"])
-    one = flat_sweep(*asked, baselines=["none", "lindistflow"])
+    one = flat_sweep(*asked, baselines=["none", "fixed_pf"])
     monkeypatch.setattr(study, "_VALUES", 1)
     monkeypatch.setattr(study, "_LEAST", 3)
-    two = sweep(*asked, baselines=["none", "lindistflow"], jobs=2)
+    two = sweep(*asked, baselines=["none", "fixed_pf"], jobs=2)
     pd.testing.assert_frame_equal(two.table, one.table, rtol=1e-7, atol=1e-9)
     assert two.record == one.record
 
