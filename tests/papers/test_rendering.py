@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -55,6 +57,16 @@ def test_terminal_shows_everything_whole() -> None:
     for word in ("mapdn33", "75.2 ± 16.4 (20)", "other data [1]", "2.3e-08", "Mean |v|", "[1] The data are others."):
         assert word in shown
     assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_long_reasons_are_folded_not_cut() -> None:
+    why = "10 draws of the data give 100.0 ± 0.1, 99.8 to 100.0 [1, 2]; losses over those of none range further"
+    row = replace(FOUND.rows[0], quantity="losses over those of none", reported=1.19, source="from Table 3", why=why)
+    console = Console(width=120, record=True, file=io.StringIO())
+    for part in rendering.terminal(replace(FOUND, rows=(row,))):
+        console.print(part)
+    shown = console.export_text()
+    assert not [word for word in why.split() if word not in shown]
 
 
 def test_section_is_made_replaced_and_stamped(tmp_path: Path) -> None:

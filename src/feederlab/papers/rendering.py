@@ -102,7 +102,7 @@ def _rich(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> R
     table = Table(title=escape(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
     for k, name in enumerate(header):
         numbers = bool(rows) and all(_is_number(row[k]) for row in rows)
-        least = 28 if name == HEADER[-1] else min(max(map(len, name.split())), 14)
+        least = 20 if name == HEADER[-1] else min(max(map(len, name.split())), 14)
         if numbers:
             least = max(least, *(len(row[k]) for row in rows))
         table.add_column(
