@@ -61,9 +61,11 @@ def test_terminal_shows_everything_whole() -> None:
 
 def test_long_reasons_are_folded_not_cut() -> None:
     why = "10 draws of the data give 100.0 ± 0.1, 99.8 to 100.0 [1, 2]; losses over those of none range further"
-    row = replace(FOUND.rows[0], quantity="losses over those of none", reported=1.19, source="from Table 3", why=why)
-    console = Console(width=120, record=True, file=io.StringIO())
-    for part in rendering.terminal(replace(FOUND, rows=(row,))):
+    row = Row(
+        "mapdn141", "learner SQDDPG-L1", "losses over those of none", "", 1.19, "from Table 3", 1.27, 2, 0.26, 20, why
+    )
+    console = Console(width=110, record=True, file=io.StringIO())
+    for part in rendering.terminal(replace(FOUND, rows=(*FOUND.rows, row))):
         console.print(part)
     shown = console.export_text()
     assert not [word for word in why.split() if word not in shown]
