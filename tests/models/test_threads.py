@@ -21,4 +21,5 @@ def test_the_last_to_leave_restores_what_was() -> None:
         first.__exit__(None, None, None)  # as two threads may do: not the last in, but the first
         assert threads() == {1}
         second.__exit__(None, None, None)
-        assert threads() == before == {2}
+        assert threads() == before
+        assert max(before) == 2  # a library that was built for one thread stays at one
