@@ -91,8 +91,7 @@ def compare(
         If `out` holds something else, or something unfinished and neither `resume` nor `overwrite` was said.
     """
     options = options or RunOptions()
-    if options.objective.weight("cost") > 0:
-        raise InputError("the objective 'cost' needs generation cost tables; it serves single optimal power flows only")
+    options.objective.check_feeder()
     if resume and out is None:
         raise InputError("there is nothing to resume without a folder: say where the comparison is saved (out)")
     check_backend(jobs, backend)
