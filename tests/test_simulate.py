@@ -276,7 +276,7 @@ def test_a_local_controller_gets_no_grid_and_sees_its_own_nodes_only(noon):
     simulate(noon, script)
     task, _ = script.tasks[0]
     assert task.feeder is None
-    own = {*task.inverters.node, *task.storages.node, *task.capacitors.node}
+    own = {*task.inverters.node, *task.storages.node, *task.capacitors.node, *task.tap_changers.node}
     assert set(np.flatnonzero(np.isfinite(script.log[0].vm))) == own
 
 

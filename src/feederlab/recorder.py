@@ -100,7 +100,26 @@ class Recorder:
         variables: dict[str, Any] = {
             name: (("time", dim), self.devices[name], {"units": unit}) for name, (dim, unit) in of.items()
         }
-        return variables | {"p_available_mw": (("time", "inverter"), self.series.p_available_mw, {"units": "MW"})}
+        return (
+            variables
+            | {"p_available_mw": (("time", "inverter"), self.series.p_available_mw, {"units": "MW"})}
+            | self._memory()
+        )
+
+    def _memory(self) -> dict[str, Any]:
+        """Return what devices with memory have been through: stored energy at the end of each step, and moves."""
+        feeder, d = self.scenario.feeder, self.devices
+        units, hours = feeder.storages, self.scenario.step.total_seconds() / 3600
+        p = d["storage_p_mw"]
+        energy = d["soc"] * units.e_max_mwh + hours * np.where(p > 0, p * units.efficiency, p / units.efficiency)
+        variables: dict[str, Any] = {"energy_mwh": (("time", "storage"), energy, {"units": "MWh", "long_name": (
+            "stored energy at the end of the step")})}  # fmt: skip
+        for name, now, before in (
+            ("tap_moves", d["tap"], feeder.tap_changers.tap), ("capacitor_moves", d["step"], feeder.capacitors.step),
+        ):  # fmt: skip
+            moved = np.abs(np.diff(now, axis=0, prepend=np.asarray(before)[None, :])).sum(axis=1)
+            variables[name] = ("time", moved, {"units": "1"})
+        return variables
 
     def _grid(self, objective: Objective, voltage_penalty: float) -> dict[str, Any]:
         """Return what the grid did, and what it costs."""
@@ -157,6 +176,10 @@ class Recorder:
             "vm_high": ("bus", feeder.to_buses(band[1])),
             "inverter_bus": ("inverter", feeder.inverters.bus),
             "inverter_s_mva": ("inverter", feeder.inverters.s_mva),
+            "storage_bus": ("storage", feeder.storages.bus),
+            "storage_e_start_mwh": ("storage", feeder.storages.soc * feeder.storages.e_max_mwh),
+            "storage_e_max_mwh": ("storage", feeder.storages.e_max_mwh),
+            "capacitor_bus": ("capacitor", feeder.capacitors.bus),
         }
 
     def _branches(self, objective: Objective) -> dict[str, FloatArray]:

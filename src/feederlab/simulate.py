@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from feederlab.models.objective import Objective
 from feederlab.models.plant import Plant
 from feederlab.models.powerflow.base import engine
 from feederlab.models.scenario import Scenario
+from feederlab.models.truth import Truth
 from feederlab.recorder import Recorder
 from feederlab.result import Result
 from feederlab.sensors import Sensors
@@ -98,6 +99,7 @@ def simulate(
     options.objective.check_feeder()
     series = scenario.series()
     task = scenario.task(options.objective, mismatch=options.mismatch, seed=options.seed)
+    task = replace(task, forecast=Truth(series))
     prepared = controller.prepare(restrict_task(controller.sees, task), seed=options.seed)
     sensors = Sensors(options.vm_noise, options.dropout, options.delay, options.seed, part)
     plant = Plant(scenario.feeder, engine(scenario.feeder, options.engine), scenario.step / pd.Timedelta(hours=1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandapower as pp
 import pytest
@@ -128,3 +130,70 @@ def test_injections_have_pandapowers_signs():
     total = PLANT.injection_mva(np.zeros(PLANT.feeder.n_nodes, dtype=complex), state)
     assert total[PLANT.feeder.inverters.node[0]] == pytest.approx(0.03 + 0.01j)
     assert total[PLANT.feeder.storages.node[0]] == pytest.approx(-0.015)
+
+
+def test_mechanisms_keep_their_pace():
+    net = small_net()
+    net.trafo["tap_delay_s"], net.shunt["dwell_s"] = 600.0, 2000.0
+    feeder = Feeder.from_pandapower(net)
+    plant = Plant(feeder, engine(feeder), STEP_H)  # 900 s
+    sun, state = np.zeros(len(feeder.inverters)), DeviceState.initial(feeder)
+    first, closed = int(state.tap[0]), int(state.step[0])
+    wish = Wanted(tap=state.tap + 2, step=np.array([closed + 1]))
+    state, clipped = plant.apply(state, wish, sun)
+    assert (state.tap[0], state.step[0], clipped) == (first + 1, closed + 1, 1)  # one position takes 600 s
+    again, clipped = plant.apply(state, wish, sun)
+    assert (again.tap[0], clipped) == (first + 1, 1)  # no second one within the step
+    state = plant.advance(state)
+    state, clipped = plant.apply(state, Wanted(tap=wish.tap, step=np.array([closed])), sun)
+    assert (state.tap[0], state.step[0], clipped) == (first + 2, closed + 1, 1)  # the bank rests 2000 s
+    state = plant.advance(plant.advance(state))
+    state, clipped = plant.apply(state, Wanted(step=np.array([closed])), sun)
+    assert (state.step[0], clipped) == (closed, 0)
+
+
+_share = st.floats(0.01, 1.0)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    rate=_share, converter=_share, energy=st.floats(0.001, 5.0), floor=st.floats(0, 0.9), efficiency=_share,
+    soc=_share, delay=st.floats(0, 3000), dwell=st.floats(0, 3000),
+    wishes=st.lists(st.tuples(_any, _any, st.integers(-9, 9), st.integers(-3, 9)), min_size=1, max_size=8),
+)  # fmt: skip
+def test_any_device_keeps_its_limits(rate, converter, energy, floor, efficiency, soc, delay, dwell, wishes):
+    one = np.ones(1)
+    feeder = replace(
+        PLANT.feeder,
+        storages=replace(
+            PLANT.feeder.storages, p_min_mw=-rate * one, p_max_mw=rate * one, s_mva=converter * one,
+            e_max_mwh=energy * one, e_min_mwh=floor * energy * one, efficiency=efficiency * one,
+            soc=(floor + (1 - floor) * soc) * one,
+        ),
+        tap_changers=replace(PLANT.feeder.tap_changers, delay_s=delay * one),
+        capacitors=replace(PLANT.feeder.capacitors, dwell_s=dwell * one),
+    )  # fmt: skip
+    plant, state, sun, idle_s = Plant(feeder, PLANT.flow, STEP_H), DeviceState.initial(feeder), np.zeros(2), np.inf
+    stored = state.soc * energy
+    for p, q, tap, step in wishes:
+        before = state
+        state, clipped = plant.apply(
+            state, Wanted(None, None, p * one, q * one, np.array([tap]), np.array([step])), sun
+        )  # fmt: skip
+        refused = [abs(state.storage_p_mw[0] - p), abs(state.storage_q_mvar[0] - q), abs(state.tap[0] - tap),
+                   abs(state.step[0] - step)]  # fmt: skip
+        assert clipped == sum(not far <= 1e-9 for far in refused)
+        assert abs(state.storage_p_mw[0]) <= rate
+        assert np.hypot(state.storage_p_mw[0], state.storage_q_mvar[0]) <= converter * (1 + 1e-12)
+        assert feeder.tap_changers.tap_min[0] <= state.tap[0] <= feeder.tap_changers.tap_max[0]
+        assert 0 <= state.step[0] <= feeder.capacitors.max_step[0]
+        assert delay == 0 or abs(state.tap[0] - before.tap[0]) <= max(900 // delay, 1)
+        if state.step[0] != before.step[0]:
+            assert idle_s >= dwell
+            idle_s = 0.0
+        state = plant.advance(state)
+        idle_s += 3600 * STEP_H
+        p = state.storage_p_mw[0]
+        stored += STEP_H * (efficiency * max(p, 0) - max(-p, 0) / efficiency)
+        assert state.soc * energy == pytest.approx(stored, abs=1e-9)
+        assert floor * energy - 1e-9 <= state.soc[0] * energy <= energy + 1e-9

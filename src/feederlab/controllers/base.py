@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from feederlab.errors import InputError, UnknownNameError
 from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
+from feederlab.models.meters import capacitor_flow_mva, tap_flow_mva
 from feederlab.models.operating_point import OperatingPoint
 from feederlab.models.plant import DeviceState, Wanted
 from feederlab.models.powerflow.base import Solution
@@ -89,6 +90,10 @@ class Settle:
         return min(max(int(step_s / round_s), 1), self.max_rounds)
 
 
+def _nothing() -> FloatArray:
+    return np.zeros(0)
+
+
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """What a controller sees at one decision; NaN where it may not see, or a reading was lost.
@@ -98,6 +103,9 @@ class Measurement:
     controlled.  slack_vm : (p.u.).
     p_available_mw, p_mw, q_mvar : (inverters,).  storage_p_mw, storage_q_mvar, soc : (storages,).
     tap : (tap changers,).  step : (capacitor banks,).
+    tap_p_mw, tap_q_mvar : (tap changers,) power that flows through the transformer to the side it regulates.
+    capacitor_p_mw, capacitor_q_mvar : (capacitor banks,) power that arrives at the bank's node from the external grid's
+    side, before the bank.
     """
 
     time: pd.Timestamp
@@ -114,6 +122,10 @@ class Measurement:
     soc: FloatArray
     tap: IntArray
     step: IntArray
+    tap_p_mw: FloatArray = field(default_factory=_nothing)
+    tap_q_mvar: FloatArray = field(default_factory=_nothing)
+    capacitor_p_mw: FloatArray = field(default_factory=_nothing)
+    capacitor_q_mvar: FloatArray = field(default_factory=_nothing)
 
     @classmethod
     def take(
@@ -127,11 +139,13 @@ class Measurement:
         slack_vm: float,
     ) -> Measurement:
         """Return what perfect meters read everywhere: a solved grid, its loads (nodes,), and its devices."""
+        through, arriving = tap_flow_mva(solved), capacitor_flow_mva(solved)
         return cls(
             time=time, settle_round=settle_round, vm=solved.vm, load_p_mw=load_mva.real, load_q_mvar=load_mva.imag,
             slack_vm=slack_vm, p_available_mw=p_available_mw, p_mw=devices.p_mw, q_mvar=devices.q_mvar,
             storage_p_mw=devices.storage_p_mw, storage_q_mvar=devices.storage_q_mvar, soc=devices.soc,
-            tap=devices.tap, step=devices.step,
+            tap=devices.tap, step=devices.step, tap_p_mw=through.real, tap_q_mvar=through.imag,
+            capacitor_p_mw=arriving.real, capacitor_q_mvar=arriving.imag,
         )  # fmt: skip
 
     def operating_point(self, task: ControlTask) -> OperatingPoint:
@@ -185,9 +199,13 @@ class Decision:
 
 @dataclass(frozen=True, eq=False)
 class Setpoints(Wanted):
-    """A decision: arrays as in `Wanted` (None leaves a device as it is), and how it came about."""
+    """A decision: arrays as in `Wanted` (None leaves a device as it is), and how it came about.
+
+    again : decide once more in this step, when the grid has answered: for what acts in turn inside a step.
+    """
 
     info: Decision = Decision()
+    again: bool = False
 
 
 class Prepared(ABC):

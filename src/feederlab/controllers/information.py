@@ -15,7 +15,7 @@ def visible_nodes(sees: Information, task: ControlTask) -> BoolArray:
     seen = np.zeros(task.nodes, dtype=bool)
     if sees.scope is Scope.GLOBAL:
         return ~seen
-    for devices in (task.inverters, task.storages, task.capacitors):
+    for devices in (task.inverters, task.storages, task.capacitors, task.tap_changers):
         seen[devices.node[devices.node >= 0]] = True
     if sees.scope is Scope.ZONE:
         zones = {task.zone[n] for n in np.flatnonzero(seen)} - {""}

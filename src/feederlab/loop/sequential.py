@@ -69,7 +69,10 @@ class Loop:
             after = self.plant.solve(load, devices, slack, start=guess)
             rounds += 1
             if self.settle is None:
-                break
+                if not (setpoints.again and rounds == 1):
+                    break
+                before = after
+                continue
             moved = float(np.linalg.norm((after.vm - before.vm)[self.watched]))
             settled = moved < self.settle.tol
             guess = expected(after.u, before.u, self.settle.damping)

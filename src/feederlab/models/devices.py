@@ -63,6 +63,7 @@ class Capacitors:
 
     step, max_step : (n,) closed steps now, and at most.
     p_step_mw, q_step_mvar : (n,) consumption of one step at 1 p.u. (a capacitor has q < 0).
+    dwell_s : (n,) shortest time between two switchings (s): a bank must discharge before it is closed again.
     """
 
     index: IntArray
@@ -72,6 +73,7 @@ class Capacitors:
     max_step: IntArray
     p_step_mw: FloatArray
     q_step_mvar: FloatArray
+    dwell_s: FloatArray
 
     def __len__(self) -> int:
         return len(self.index)
@@ -82,15 +84,22 @@ class TapChangers:
     """Transformers whose `tap_pos` changes the model.
 
     branch : (n,) row of the transformer in `Feeder.branches`.
+    node : (n,) the side whose voltage it regulates, `lv_bus`.
     tap, tap_min, tap_max, neutral : (n,) position now, lowest, highest, neutral.
+    rise_pu : (n,) by how much one position up raises that voltage, about neutral (p.u.; negative where the taps are on
+    the other winding).
+    delay_s : (n,) time that the mechanism takes for one position (s).
     """
 
     index: IntArray
     branch: IntArray
+    node: IntArray
     tap: IntArray
     tap_min: IntArray
     tap_max: IntArray
     neutral: IntArray
+    rise_pu: FloatArray
+    delay_s: FloatArray
 
     def __len__(self) -> int:
         return len(self.index)

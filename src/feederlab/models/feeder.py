@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import breadth_first_order
 
-from feederlab.models.arrays import ComplexArray, FloatArray, IntArray, frozen
+from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray, IntArray, frozen
 from feederlab.models.branches import Branches, TwoPort
 from feederlab.models.devices import Capacitors, Elements, Inverters, Storages, TapChangers
 from feederlab.models.network import convert, fuse_zero_impedance, skeleton, tap_positions
@@ -123,7 +125,7 @@ class Feeder:
             inverters=read_inverters(net, lookup),
             storages=read_storages(net, lookup),
             capacitors=read_capacitors(net, lookup),
-            tap_changers=read_tap_changers(net, core.branches),
+            tap_changers=read_tap_changers(net, core.branches, lookup),
             notes=tuple(notes),
         )
 
@@ -136,6 +138,21 @@ class Feeder:
     def tree(self) -> Tree:
         """The radial view.  Raises `NotRadialError` naming the branches that close loops."""
         return build_tree(self.branches, self.n_nodes, self.slack)
+
+    @cached_property
+    def upstream(self) -> tuple[IntArray, BoolArray]:
+        """(nodes,) branch by which a breadth-first search from the slack reaches each node; whether it is its to end.
+
+        The branch is -1 for the slack and what has no supply.
+        """
+        f, t = self.branches.from_node, self.branches.to_node
+        graph = sp.coo_array((np.ones(len(f)), (f, t)), shape=(self.n_nodes, self.n_nodes)).tocsr()
+        _, parent = breadth_first_order(graph, self.slack, directed=False)
+        branch, at_to = np.full(self.n_nodes, -1), np.zeros(self.n_nodes, dtype=bool)
+        for ends, other, is_to in ((t, f, True), (f, t, False)):
+            mine = np.flatnonzero(parent[ends] == other)
+            branch[ends[mine]], at_to[ends[mine]] = mine, is_to
+        return branch, at_to
 
     @property
     def is_radial(self) -> bool:

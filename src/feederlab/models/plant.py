@@ -19,6 +19,7 @@ class DeviceState:
 
     p_mw, q_mvar : (inverters,) injection.  storage_p_mw, storage_q_mvar : (storages,) charging positive.
     soc : (storages,) 0..1.  tap : (tap changers,).  step : (capacitor banks,).
+    tap_rest_s, step_rest_s : (tap changers,), (capacitor banks,) how long each is still at rest after it moved (s).
     """
 
     p_mw: FloatArray
@@ -28,6 +29,8 @@ class DeviceState:
     soc: FloatArray
     tap: IntArray
     step: IntArray
+    tap_rest_s: FloatArray
+    step_rest_s: FloatArray
 
     @classmethod
     def initial(cls, feeder: Feeder) -> DeviceState:
@@ -38,6 +41,7 @@ class DeviceState:
             storage_p_mw=np.zeros(storages), storage_q_mvar=np.zeros(storages),
             soc=np.array(feeder.storages.soc), tap=np.array(feeder.tap_changers.tap),
             step=np.array(feeder.capacitors.step),
+            tap_rest_s=np.zeros(len(feeder.tap_changers)), step_rest_s=np.zeros(len(feeder.capacitors)),
         )  # fmt: skip
 
 
@@ -68,27 +72,49 @@ class Plant:
         """Clip `wanted` to what the devices can do now; return the new state and how many setpoints were clipped.
 
         Active power comes first (0 <= p <= available), then |q| <= sqrt(s^2 - p^2); storage keeps its rates and
-        energy limits over the step; taps and steps are whole and keep their ranges.  A setpoint that is not finite
-        counts as clipped and leaves its device as it was.
+        energy limits over the step; taps and steps are whole, keep their ranges and their mechanisms' pace: a tap
+        changer moves as many positions as its delay leaves time for, a bank rests after it was switched.  A setpoint
+        that is not finite counts as clipped and leaves its device as it was.
         """
         p, q, count = self.inverters(state.q_mvar, wanted.q_mvar, wanted.p_mw, p_available_mw)
         clipped = int(count)
         state = DeviceState(
-            p, q, state.storage_p_mw, state.storage_q_mvar, state.soc, state.tap, state.step
+            p,
+            q,
+            state.storage_p_mw,
+            state.storage_q_mvar,
+            state.soc,
+            state.tap,
+            state.step,
+            state.tap_rest_s,
+            state.step_rest_s,
         )  # spelt out: `replace` costs ten times as much, and this runs in every settling round
         if len(self.feeder.storages):
             state, refused = self._apply_storage(state, wanted)
             clipped += refused
         if wanted.tap is not None and len(self.feeder.tap_changers):
-            low, high = self.feeder.tap_changers.tap_min, self.feeder.tap_changers.tap_max
-            tap = np.clip(np.rint(_finite(wanted.tap, state.tap)), low, high)
-            clipped += int(_differs(tap, np.asarray(wanted.tap)))
-            state = replace(state, tap=tap.astype(np.int64))
+            state, refused = self._apply_taps(state, wanted.tap)
+            clipped += refused
         if wanted.step is not None and len(self.feeder.capacitors):
-            step = np.clip(np.rint(_finite(wanted.step, state.step)), 0, self.feeder.capacitors.max_step)
-            clipped += int(_differs(step, np.asarray(wanted.step)))
-            state = replace(state, step=step.astype(np.int64))
+            state, refused = self._apply_steps(state, wanted.step)
+            clipped += refused
         return state, clipped
+
+    def _apply_taps(self, state: DeviceState, wanted: IntArray) -> tuple[DeviceState, int]:
+        changers = self.feeder.tap_changers
+        tap = np.clip(np.rint(_finite(wanted, state.tap)), changers.tap_min, changers.tap_max)
+        pace = np.maximum(self.step_h * 3600 // np.maximum(changers.delay_s, 1e-3), 1)  # positions in a step
+        pace = np.where(state.tap_rest_s > 0, 0, pace)
+        tap = (state.tap + np.clip(tap - state.tap, -pace, pace)).astype(np.int64)
+        rest = np.where(tap != state.tap, np.abs(tap - state.tap) * changers.delay_s, state.tap_rest_s)
+        return replace(state, tap=tap, tap_rest_s=rest), int(_differs(tap, wanted))
+
+    def _apply_steps(self, state: DeviceState, wanted: IntArray) -> tuple[DeviceState, int]:
+        banks = self.feeder.capacitors
+        step = np.clip(np.rint(_finite(wanted, state.step)), 0, banks.max_step)
+        step = np.where(state.step_rest_s > 0, state.step, step).astype(np.int64)
+        rest = np.where(step != state.step, banks.dwell_s, state.step_rest_s)
+        return replace(state, step=step, step_rest_s=rest), int(_differs(step, wanted))
 
     def inverters(
         self, q_mvar: FloatArray, q_wanted: FloatArray | None, p_wanted: FloatArray | None, p_available_mw: FloatArray
@@ -130,7 +156,12 @@ class Plant:
 
     def advance(self, state: DeviceState) -> DeviceState:
         """Return the devices at the end of the step: e' = e + (eta P_charge - P_discharge / eta) dt."""
-        units = self.feeder.storages
+        units, passed = self.feeder.storages, 3600 * self.step_h
+        if state.tap_rest_s.any() or state.step_rest_s.any():
+            state = replace(
+                state, tap_rest_s=np.maximum(state.tap_rest_s - passed, 0.0),
+                step_rest_s=np.maximum(state.step_rest_s - passed, 0.0),
+            )  # fmt: skip
         if not len(units):
             return state
         p = state.storage_p_mw
@@ -168,4 +199,4 @@ def _finite(wanted: FloatArray | IntArray, otherwise: FloatArray | IntArray | fl
 
 
 def _differs(applied: FloatArray | IntArray, wanted: FloatArray | IntArray) -> IntArray:
-    return np.asarray(np.count_nonzero(~(np.abs(applied - wanted) <= _TOLERANCE), axis=-1))
+    return np.asarray(np.count_nonzero(~(np.abs(applied - np.asarray(wanted)) <= _TOLERANCE), axis=-1))

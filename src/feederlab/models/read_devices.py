@@ -69,10 +69,11 @@ def read_capacitors(net: Any, lookup: dict[int, int]) -> Capacitors:
         max_step=frozen(_column(table, "max_step", 1), np.int64),
         p_step_mw=frozen(table.p_mw.to_numpy(dtype=float) * square),
         q_step_mvar=frozen(table.q_mvar.to_numpy(dtype=float) * square),
+        dwell_s=_column(table, "dwell_s", 0.0),
     )
 
 
-def read_tap_changers(net: Any, branches: Branches) -> TapChangers:
+def read_tap_changers(net: Any, branches: Branches, lookup: dict[int, int]) -> TapChangers:
     """Return the transformers whose tap position has an effect in pandapower."""
     row_of = {
         int(i): row
@@ -88,10 +89,13 @@ def read_tap_changers(net: Any, branches: Branches) -> TapChangers:
     return TapChangers(
         index=frozen(table.index, np.int64),
         branch=frozen([row_of[int(i)] for i in table.index], np.int64),
+        node=frozen([lookup.get(int(bus), -1) for bus in table.lv_bus], np.int64),
         tap=frozen(table.tap_pos, np.int64),
         tap_min=frozen(table.tap_min, np.int64),
         tap_max=frozen(table.tap_max, np.int64),
         neutral=frozen(_default(_column(table, "tap_neutral", np.nan), 0.0), np.int64),
+        rise_pu=frozen(np.where(table.tap_side == "lv", 1.0, -1.0) * _column(table, "tap_step_percent", 0.0) / 100),
+        delay_s=_column(table, "tap_delay_s", 0.0),
     )
 
 

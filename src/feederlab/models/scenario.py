@@ -203,6 +203,8 @@ class Scenario:
         capacitors: Mapping[int, tuple[float, int]] | None = None,
         regulators: Mapping[int, tuple[int, int, float]] | None = None,
         shape: FloatArray | None = None,
+        dwell_s: float = 0.0,
+        tap_delay_s: float = 0.0,
     ) -> Scenario:
         """Return the scenario with more devices, on a copy of its net; window, band and profiles stay.
 
@@ -219,6 +221,9 @@ class Scenario:
             0, and the change of ratio per position.
         shape
             (T,) relative sun on the new inverters at the instants of the data; default: p_mw throughout.
+        dwell_s, tap_delay_s
+            Pace of the new capacitors and regulators: shortest time between two switchings, and the time that a tap
+            changer takes for one position (s).
 
         Raises
         ------
@@ -227,7 +232,9 @@ class Scenario:
         """
         from feederlab.models.library.devices_rule import with_devices
 
-        return with_devices(self, inverters or {}, storages or {}, capacitors or {}, regulators or {}, shape)
+        return with_devices(
+            self, inverters or {}, storages or {}, capacitors or {}, regulators or {}, shape, (dwell_s, tap_delay_s)
+        )
 
     def task(self, objective: Objective | str = "losses", *, mismatch: float = 0.0, seed: int = 0) -> ControlTask:
         """Return what a controller may know of this scenario before it runs; `Controller.prepare` takes it.

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Forecast(Protocol):
-    """Returns what is expected from `time` on, `periods` steps long."""
+    """Returns what is expected from the step at `time` on, that step included, `periods` steps long.
+
+    Where the data end sooner it returns fewer.
+    """
 
     def __call__(self, time: pd.Timestamp, periods: int) -> Series: ...
 
@@ -35,6 +38,7 @@ class ControlTask:
     band : (2, nodes) voltage band (p.u.).  zone : (nodes,) zone names.
     step_s : step length (s).  objective : what to minimise.  voltage_penalty : price of the voltage slack, objective
     units per p.u. of squared magnitude.
+    forecast : what will happen, for a controller that declares to see it; `simulate` gives the truth.
     """
 
     feeder: Feeder | None

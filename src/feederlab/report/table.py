@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from feederlab.summary import Summary
 
 SHOWN = (
-    "cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "loss_mw", "q_mean_mvar", "curtailed_mwh", "objective",
-    "gap_pct", "gap_plain_pct", "gap_penalised_pct", "gap_p95_pct", "certified_01_pct", "max_loading_pct",
+    "cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "loss_mw", "q_mean_mvar", "curtailed_mwh", "tap_moves",
+    "capacitor_moves", "storage_mwh", "stored_mwh", "objective", "gap_pct", "gap_plain_pct", "gap_penalised_pct", "gap_p95_pct", "certified_01_pct", "max_loading_pct",
     "decide_ms_p50", "fallbacks", "infeasible_steps", "infeasible_proven",
 )  # fmt: skip
 """The metrics that a table may show, in their order; the files hold them all."""
 _DROPPED_FIRST = (
-    "q_mean_mvar", "max_loading_pct", "curtailed_mwh", "objective", "fallbacks", "v_out_pct", "decide_ms_p50",
+    "q_mean_mvar", "max_loading_pct", "curtailed_mwh", "stored_mwh", "objective", "fallbacks", "v_out_pct", "decide_ms_p50",
     "max_drop_pu", "max_rise_pu", "gap_penalised_pct", "infeasible_proven", "gap_plain_pct", "gap_p95_pct",
 )  # fmt: skip
 WIDTH = 120

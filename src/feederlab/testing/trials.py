@@ -30,8 +30,8 @@ NODE_ARRAYS = ("vm", "load_p_mw", "load_q_mvar")
 DEVICE_ARRAYS = {
     "inverters": ("p_available_mw", "p_mw", "q_mvar"),
     "storages": ("storage_p_mw", "storage_q_mvar", "soc"),
-    "capacitors": ("step",),
-    "tap_changers": ("tap",),
+    "capacitors": ("step", "capacitor_p_mw", "capacitor_q_mvar"),
+    "tap_changers": ("tap", "tap_p_mw", "tap_q_mvar"),
 }
 
 
@@ -130,7 +130,7 @@ def viewpoints(case: Case) -> Iterator[tuple[str, BoolArray, dict[str, BoolArray
     task = case.full_task
     tables = {kind: getattr(task, kind) for kind in DEVICE_ARRAYS}
     nothing = {kind: np.zeros(len(table), dtype=bool) for kind, table in tables.items()}
-    placed = {kind: table.node for kind, table in tables.items() if hasattr(table, "node")}
+    placed = {kind: table.node for kind, table in tables.items()}
     if case.controller.sees.scope is Scope.LOCAL:
         for kind, node in placed.items():
             for i, at in enumerate(node):

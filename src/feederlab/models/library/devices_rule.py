@@ -142,6 +142,7 @@ def with_devices(
     capacitors: Mapping[int, tuple[float, int]],
     regulators: Mapping[int, tuple[int, int, float]],
     shape: FloatArray | None,
+    pace_s: tuple[float, float],
 ) -> Scenario:
     """Do the work of `Scenario.with_devices`, where the arguments are described."""
     import pandapower
@@ -162,8 +163,9 @@ def with_devices(
     for bus, (q_mvar, steps) in capacitors.items():
         index = pandapower.create_shunt(net, bus, q_mvar=-q_mvar, step=0, max_step=steps)
         net.shunt.loc[index, "controllable"] = True
+        net.shunt.loc[index, "dwell_s"] = pace_s[0]
     for line, (lowest, highest, percent) in regulators.items():
-        _regulate(net, line, lowest, highest, percent)
+        _regulate(net, line, lowest, highest, percent, pace_s[1])
     feeder = Feeder.from_pandapower(net, scenario.feeder.name)
     return replace(scenario, feeder=feeder, profiles=profiles, band=_same_band(scenario, feeder))
 
@@ -191,7 +193,7 @@ def _joined(scenario: Scenario, existing: Profile | None, added: dict[int, float
     )  # fmt: skip
 
 
-def _regulate(net: Any, index: int, lowest: int, highest: int, percent: float) -> None:
+def _regulate(net: Any, index: int, lowest: int, highest: int, percent: float, delay_s: float) -> None:
     """Replace a line by a transformer of its impedance and nominal ratio 1, its charging by shunts at both ends."""
     import pandapower
 
@@ -204,12 +206,13 @@ def _regulate(net: Any, index: int, lowest: int, highest: int, percent: float) -
     limit = float(line.max_i_ka) * line.df * line.parallel
     sn = np.sqrt(3) * kv * limit if np.isfinite(limit) else 99999.0  # pandapower's mark for a missing rating
     ohm = kv**2 / sn
-    pandapower.create_transformer_from_parameters(
+    made = pandapower.create_transformer_from_parameters(
         net, a, b, sn_mva=sn, vn_hv_kv=kv, vn_lv_kv=kv,
         vkr_percent=100 * r / ohm, vk_percent=100 * np.hypot(r, x) / ohm,
         pfe_kw=0.0, i0_percent=0.0, tap_side="hv", tap_neutral=0, tap_min=lowest, tap_max=highest, tap_pos=0,
         tap_step_percent=percent, tap_changer_type="Ratio", name=f"regulator in line {index}",
     )  # fmt: skip
+    net.trafo.loc[made, "tap_delay_s"] = delay_s
     siemens = 2 * np.pi * net.f_hz * line.c_nf_per_km * 1e-9 * line.length_km * line.parallel
     if siemens:
         pandapower.create_shunts(net, [a, b], q_mvar=-siemens / 2 * kv**2)

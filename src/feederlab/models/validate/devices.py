@@ -106,4 +106,17 @@ def tap_range(net: Any) -> list[Problem]:
     return problems
 
 
-DEVICE_RULES = (controllable, inverter_rating, storage_energy, capacitor_steps, tap_range)
+def pace(net: Any) -> list[Problem]:
+    """What says how fast taps and capacitor banks may move is a number of seconds."""
+    problems = []
+    for name, column in (("shunt", "dwell_s"), ("trafo", "tap_delay_s")):
+        frame = table(net, name)
+        seconds = numbers(frame, column, 0.0)
+        bad = in_service(frame) & ((seconds < 0) | np.isinf(seconds))
+        if bad.any():
+            message = f"{column} is {span(seconds[bad])}; it must be a number of seconds, 0 or more"
+            problems += where(name, column, frame, bad, message)
+    return problems
+
+
+DEVICE_RULES = (controllable, inverter_rating, storage_energy, capacitor_steps, tap_range, pace)
