@@ -217,9 +217,10 @@ def _points(scenario: Scenario, task: ControlTask, course: xr.Dataset | None) ->
     series, units = scenario.series(), task.storages
     on = units.node >= 0
     for t in range(len(series)):
-        load, taps, steps = series.load_mva[t].copy(), None, None
+        load, taps, steps, use = series.load_mva[t].copy(), None, None, 0.0
         if course is not None:
+            use = float(np.abs(_floats(course["storage_p_mw"][t])).sum())
             power = _floats(course["storage_p_mw"][t]) + 1j * _floats(course["storage_q_mvar"][t])
             np.add.at(load, units.node[on], power[on])
             taps, steps = (course[name][t].to_numpy().astype(np.int64) for name in ("tap", "step"))
-        yield OperatingPoint(load, series.p_available_mw[t], float(series.slack_vm[t]), taps, steps)
+        yield OperatingPoint(load, series.p_available_mw[t], float(series.slack_vm[t]), taps, steps, use)

@@ -191,6 +191,7 @@ class Recorder:
         is_line = np.array([element == "line" for element in feeder.branches.element], dtype=bool)
         own = self._slack_own_mva()
         p, q, available = self.devices["p_mw"], self.devices["q_mvar"], self.series.p_available_mw
+        storage_use = np.abs(self.devices["storage_p_mw"]).sum(axis=1)
         for rows, taps, steps in self._same_switching():
             solved = Solution(feeder, self.u[rows], feeder.two_port(taps), feeder.shunt(steps))
             losses, slack = solved.branch_losses_mw(), solved.slack_mva() + own[rows]
@@ -199,7 +200,7 @@ class Recorder:
             out["loading"][rows] = solved.loading_percent()
             out["realised"][rows] = objective_value(
                 objective, solved, slack_load_mw=own[rows].real, p_available_mw=available[rows], p_mw=p[rows],
-                q_mvar=q[rows],
+                q_mvar=q[rows], storage_use_mw=storage_use[rows],
             )  # fmt: skip
         return out
 
@@ -209,7 +210,7 @@ class Recorder:
         own: ComplexArray = self.series.load_mva[:, feeder.slack] - feeder.node_fixed[feeder.slack] * feeder.base_mva
         at, store = feeder.inverters.node == feeder.slack, feeder.storages.node == feeder.slack
         own -= (d["p_mw"] + 1j * d["q_mvar"])[:, at].sum(axis=1)
-        own -= (d["storage_p_mw"] + 1j * d["storage_q_mvar"])[:, store].sum(axis=1)
+        own += (d["storage_p_mw"] + 1j * d["storage_q_mvar"])[:, store].sum(axis=1)
         return own
 
     def _same_switching(self) -> Iterator[tuple[IntArray, IntArray, IntArray]]:

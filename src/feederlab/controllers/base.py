@@ -153,7 +153,8 @@ class Measurement:
         load = self.load_p_mw + 1j * self.load_q_mvar
         on = task.storages.node >= 0
         np.add.at(load, task.storages.node[on], (self.storage_p_mw + 1j * self.storage_q_mvar)[on])
-        return OperatingPoint(load, self.p_available_mw, self.slack_vm, self.tap, self.step)
+        use = float(np.abs(self.storage_p_mw).sum())
+        return OperatingPoint(load, self.p_available_mw, self.slack_vm, self.tap, self.step, use)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ TERMS: Mapping[str, str] = MappingProxyType(
         "curtailment": "available minus injected active power of the inverters (MW)",
         "substation_import": "active power drawn from the external grid (MW)",
         "control_effort": "sum over the inverters of (q / s)^2",
+        "storage_use": "sum over the storage units of |p| (MW)",
         "cost": "generation cost of the net's cost tables ($/h)",
     }
 )

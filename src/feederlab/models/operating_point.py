@@ -17,6 +17,7 @@ class OperatingPoint:
     load_mva : (nodes,) net consumption of what is not decided, storage at its present power included (MVA).
     p_available_mw : (inverters,) active power on offer (MW).  slack_vm : (p.u.).
     taps, steps : (tap changers,), (capacitor banks,) positions; None: as in the net.
+    storage_use_mw : sum of |p| of the storage units at their present power (MW).
     """
 
     load_mva: ComplexArray
@@ -24,6 +25,7 @@ class OperatingPoint:
     slack_vm: float
     taps: IntArray | None = None
     steps: IntArray | None = None
+    storage_use_mw: float = 0.0
 
     def injection_mva(self, feeder: Feeder, p_mw: FloatArray, q_mvar: FloatArray) -> ComplexArray:
         """Return the (nodes,) injection with the inverters at p + jq (MVA), ready for a power flow."""

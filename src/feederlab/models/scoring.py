@@ -37,10 +37,12 @@ def objective_value(
     p_available_mw: FloatArray,
     p_mw: FloatArray,
     q_mvar: FloatArray,
+    storage_use_mw: FloatArray | float = 0.0,
 ) -> FloatArray:
     """Return, (...), the objective of a solved state, voltage penalty not included.
 
     slack_load_mw : (...) net consumption directly at the slack node.  p_available_mw, p_mw, q_mvar : (..., inverters).
+    storage_use_mw : (...) sum of |p| of the storage units.
     """
     feeder, total = solved.feeder, np.zeros(np.shape(solved.u)[:-1])
     for name, weight in objective.weights:
@@ -57,6 +59,8 @@ def objective_value(
         elif name == "control_effort":
             rating = feeder.inverters.s_mva  # 0 where PV is scaled to nothing: q is 0 as well
             term = ((q_mvar / np.where(rating > 0, rating, 1.0)) ** 2).sum(axis=-1)
+        elif name == "storage_use":
+            term = np.asarray(storage_use_mw, dtype=float)
         else:
             raise ValueError(f"objective {name!r} has no value on a feeder")
         total = total + weight * term
@@ -84,8 +88,9 @@ def setpoint_cost(
     excess = float(voltage_excess(solved.u, band, feeder.slack))
     at_slack = -injection[feeder.slack].real - feeder.node_fixed[feeder.slack].real * feeder.base_mva
     value = objective_value(
-        objective, solved, slack_load_mw=float(at_slack), p_available_mw=point.p_available_mw, p_mw=p_mw, q_mvar=q_mvar
-    )
+        objective, solved, slack_load_mw=float(at_slack), p_available_mw=point.p_available_mw, p_mw=p_mw, q_mvar=q_mvar,
+        storage_use_mw=point.storage_use_mw,
+    )  # fmt: skip
     return float(value) + penalty * excess, excess
 
 

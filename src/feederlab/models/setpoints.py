@@ -89,7 +89,7 @@ class SetpointProblem:
     @cached_property
     def unit_cost(self) -> float:
         """What the objective is worth where its power terms are the rated power and all others one."""
-        power = {"losses", "substation_import", "curtailment"}
+        power = {"losses", "substation_import", "curtailment", "storage_use"}
         return sum(weight * (self.rated_mva if name in power else 1.0) for name, weight in self.objective.weights)
 
     def available(self, point: OperatingPoint) -> FloatArray:
@@ -117,7 +117,7 @@ class SetpointProblem:
         own = point.injection_mva(feeder, p_mw, q_mvar) + feeder.node_fixed * feeder.base_mva
         value = objective_value(
             self.objective, solved, slack_load_mw=-own[feeder.slack].real,
-            p_available_mw=point.p_available_mw, p_mw=p_mw, q_mvar=q_mvar,
+            p_available_mw=point.p_available_mw, p_mw=p_mw, q_mvar=q_mvar, storage_use_mw=point.storage_use_mw,
         )  # fmt: skip
         excess = float(voltage_excess(solved.u, self.band, feeder.slack))
         overload = self.limits.overload(solved) if self.limits is not None else 0.0

@@ -125,6 +125,8 @@ class FeederModel:
                 term = scale * model.p_slack
             elif name == "curtailment":
                 term = -scale * active
+            elif name == "storage_use":  # not decided here (`multiperiod` does)
+                continue
             else:
                 s = (problem.feeder.inverters.s_mva[problem.used] / scale).tolist()
                 term = sum(model.q[k] ** 2 / s[k] ** 2 for k in model.inverter)

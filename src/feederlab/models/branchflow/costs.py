@@ -22,6 +22,7 @@ class Stage:
     (p.u.).  p_available_mw, p_fixed_mw : (inverters,) on offer; injected whatever is decided.
     root_take : consumption at the root (p.u.).  flow_guess : (m,) branch flows at q = 0 without losses (p.u.).
     current_max : (m,) largest squared current that is considered, in units of the flow's square.
+    storage_use_mw : sum of |p| of the storage units (MW).
     """
 
     flow: BranchFlow
@@ -35,6 +36,7 @@ class Stage:
     flow_guess: ComplexArray
     current_max: FloatArray
     curtail: bool
+    storage_use_mw: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,7 @@ class Costs:
         if weight := weights.get("curtailment", 0.0):
             c_p -= weight * rating
             constant += weight * float((stage.p_available_mw - stage.p_fixed_mw).sum())
+        constant += weights.get("storage_use", 0.0) * stage.storage_use_mw
         linear = {"P": c_flow, "l": c_current, "v": c_v}
         if stage.curtail and len(c_p):
             linear["p"] = c_p
@@ -138,5 +141,6 @@ def _unit(stage: Stage, weights: Mapping[str, float]) -> float:
         "voltage_deviation": len(drop) * (float(np.abs(drop).max(initial=0.0)) + abs(stage.v_slack - stage.v_ref)) ** 2
         + 1e-6,
         "control_effort": 1e-2 * len(stage.used) + 1e-6,
+        "storage_use": stage.storage_use_mw + 1e-6 * rated,
     }
     return float(sum(weight * sizes[name] for name, weight in weights.items() if weight > 0)) or 1.0

@@ -187,7 +187,7 @@ class Step:
         self.current_max = current**2
         self.stage = Stage(
             flow, used, model.flow_scale, model.v_ref, self.v_slack, point.p_available_mw, self.p_fixed,
-            float(take[tree.root].real), self.flow_guess, self.current_max, model.curtail,
+            float(take[tree.root].real), self.flow_guess, self.current_max, model.curtail, point.storage_use_mw,
         )  # fmt: skip
 
     def _largest_current(self, take: ComplexArray) -> FloatArray:
