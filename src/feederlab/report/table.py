@@ -29,6 +29,10 @@ _DROPPED_FIRST = (
 )  # fmt: skip
 WIDTH = 120
 """Columns that a table may fill."""
+_ONLY_WHERE_ANY = (
+    "curtailed_mwh", "tap_moves", "capacitor_moves", "storage_mwh", "stored_mwh", "fallbacks", "max_drop_pu",
+    "max_rise_pu", "infeasible_proven",
+)  # fmt: skip
 _VOLTAGE = ("cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "infeasible_steps")
 _SHORTEST_MS = 0.001  # a clock shows no less; the share of one step in a batch can be shorter
 _UNIT_FORMAT = {"%": "{:.2f}", "p.u.": "{:.4f}", "ms": "{:.3g}", "steps": "{:.0f}"}  # fmt: skip
@@ -108,7 +112,7 @@ def worth_showing(rows: pd.DataFrame, name: str, objective: str) -> bool:
         return False
     if name == "gap_plain_pct":
         return bool(((rows[name] - rows["gap_pct"]).abs() >= 0.01).any())
-    if name in ("curtailed_mwh", "fallbacks", "max_drop_pu", "max_rise_pu", "infeasible_proven"):
+    if name in _ONLY_WHERE_ANY:
         return bool((rows[name].fillna(0).abs() > 1e-9).any()) or (
             name == "infeasible_proven" and bool(rows["gap_pct"].notna().any())
         )
