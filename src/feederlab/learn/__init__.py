@@ -1,1 +1,33 @@
-"""Learned parts: environments over the same plant, policies as controllers.  Needs the extra ``feederlab[learn]``."""
+"""Learned parts: environments over the same plant, policies as controllers.  Needs the extra ``feederlab[learn]``.
+
+``gymnasium.make("feederlab.learn:feederlab/Capacitors-v0", scenario="sce47", step="1min")`` gives the environment.
+What is public here is imported when it is first used: running a policy needs neither torch nor gymnasium.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from feederlab.learn.capacitors import CapacitorsEnv
+    from feederlab.learn.dqn import Dqn
+    from feederlab.learn.policy import Policy
+    from feederlab.learn.settings import DqnSettings
+    from feederlab.learn.train import Stopped, Training, train_dqn
+
+_HOMES = {
+    "CapacitorsEnv": "capacitors", "Dqn": "dqn", "DqnSettings": "settings", "Policy": "policy", "Stopped": "train",
+    "Training": "train", "train_dqn": "train",
+}  # fmt: skip
+__all__ = ["CapacitorsEnv", "Dqn", "DqnSettings", "Policy", "Stopped", "Training", "train_dqn"]
+
+if find_spec("gymnasium") is not None:
+    import_module("feederlab.learn.environments")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'feederlab.learn' has no attribute {name!r}")
+    return getattr(import_module(f"feederlab.learn.{_HOMES[name]}"), name)

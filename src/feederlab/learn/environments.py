@@ -1,0 +1,12 @@
+"""The environments that ``gymnasium.make`` knows once this module, or `feederlab.learn`, is imported."""
+
+from __future__ import annotations
+
+from feederlab.learn.extra import need
+
+need("gymnasium")
+from gymnasium.envs.registration import register  # noqa: E402
+
+CAPACITORS = "feederlab/Capacitors-v0"
+
+register(id=CAPACITORS, entry_point="feederlab.learn.capacitors:CapacitorsEnv")
