@@ -186,6 +186,8 @@ class Decision:
     iterations, solver_time_s : the solver's own report.
     objective : value the model promises; bound : certified lower bound of objective plus voltage penalty (NaN: none).
     cone_gap : largest relative gap of the relaxation's cones (`RelaxationSolution`; NaN: not a relaxation).
+    mip_gap : relative gap of the mixed-integer program; model_error : relative difference of what a linear model
+    promised to what the AC power flow says (NaN: there is none).
     """
 
     solver: str = ""
@@ -196,6 +198,8 @@ class Decision:
     objective: float = np.nan
     bound: float = np.nan
     cone_gap: float = np.nan
+    mip_gap: float = np.nan
+    model_error: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)

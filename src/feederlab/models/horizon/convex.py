@@ -1,0 +1,152 @@
+"""A horizon program whose positions are fixed, or need not be whole: a convex one, solved by Clarabel.
+
+Of thousands of soft rows a few are crossed.  Those that the last solution crosses get a slack, until none is left over:
+a cutting-plane method that ends at the solution of the whole program, as rows left out cost nothing there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from feederlab.models.arrays import BoolArray, FloatArray
+from feederlab.models.horizon.program import HorizonProgram
+
+_ROUNDS, _ADDED = 20, 8  # rows added in each stage and round
+_CROSSED = 1e-9
+_FIXED = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """x : (n,).  value : objective at x.  accurate : whether the solver's tolerance was met."""
+
+    x: FloatArray
+    value: float
+    accurate: bool
+    iterations: int
+    solver_time_s: float
+
+
+def solve(
+    program: HorizonProgram, working: BoolArray, lower: FloatArray | None = None, upper: FloatArray | None = None
+) -> Found | None:
+    """Return the solution between other bounds than the program's own; None if there is none.
+
+    working : (T, m) soft rows that get a slack; those found to be crossed are added in place.
+    """
+    lower, upper = program.lower if lower is None else lower, program.upper if upper is None else upper
+    iterations, time_s = 0, 0.0
+    for _ in range(_ROUNDS):
+        found = _solve(program, working, lower, upper)
+        if found is None:
+            return None
+        iterations, time_s = iterations + found.iterations, time_s + found.solver_time_s
+        if not add_crossed(program, working, found.x):
+            break
+    return Found(found.x, found.value, found.accurate, iterations, time_s)
+
+
+def add_crossed(program: HorizonProgram, working: BoolArray, x: FloatArray) -> bool:
+    """Add the soft rows that x crosses most to `working`, some of every stage; return whether there were any."""
+    excess = np.where(working, 0.0, program.excess(x))
+    if not excess.size or excess.max() <= _CROSSED:
+        return False
+    most = np.sort(excess, axis=1)[:, -min(_ADDED, excess.shape[1])]
+    working |= (excess > _CROSSED) & (excess >= most[:, None])
+    return True
+
+
+def solve_one_way(
+    program: HorizonProgram, working: BoolArray, lower: FloatArray | None = None, upper: FloatArray | None = None
+) -> Found | None:
+    """Return the solution in which no storage charges and discharges at once (`HorizonProgram.one_way`)."""
+    first = solve(program, working, lower, upper)
+    if first is None:
+        return None
+    above, both = program.one_way(first.x)
+    if not both:
+        return first
+    limit = above if upper is None else np.minimum(above, upper)
+    again = solve(program, working, lower, limit)
+    if again is None:
+        return None
+    return Found(
+        again.x, again.value, again.accurate, first.iterations + again.iterations,
+        first.solver_time_s + again.solver_time_s,
+    )  # fmt: skip
+
+
+def _solve(program: HorizonProgram, working: BoolArray, lower: FloatArray, upper: FloatArray) -> Found | None:
+    import clarabel
+
+    n, z = len(lower), program.z
+    free = upper - lower > _FIXED
+    x = np.where(free, 0.0, (lower + upper) / 2)
+    stage, row = np.nonzero(working)
+    slack = n + np.arange(len(stage))
+    kept = np.flatnonzero(np.concatenate([free, np.ones(len(stage), dtype=bool)]))
+    rows = [np.repeat(z, program.k, axis=1).ravel(), np.tile(z, program.k).ravel()]
+    curved = sp.csc_matrix((program.hessian.ravel(), rows), shape=(n, n))
+    linear = program.cost + curved @ (x - _spread(program, n))
+    p = sp.block_diag([curved, sp.csc_matrix((len(stage), len(stage)))], format="csc")[kept][:, kept]
+    q = np.concatenate([linear, program.price[stage]])[kept]
+    scale = max(
+        float(np.abs(program.gradient).max(initial=0.0)), float(np.abs(program.hessian).max(initial=0.0)), 1e-12
+    )
+
+    slopes = program.slopes[stage, row]
+    right = (slopes * program.at[stage]).sum(axis=1) - program.rows[stage, row]
+    own = np.arange(len(stage))
+    soft = sp.csr_matrix(
+        (np.concatenate([slopes.ravel(), -np.ones(len(own))]),
+         (np.concatenate([np.repeat(own, program.k), own]), np.concatenate([z[stage].ravel(), slack]))),
+        shape=(len(own), n + len(own)),
+    )  # fmt: skip
+    wide = sp.hstack([program.matrix, sp.csr_matrix((program.matrix.shape[0], len(own)))], format="csr")
+    equal = program.low == program.high
+    below, above = ~equal & np.isfinite(program.low), ~equal & np.isfinite(program.high)
+    box = sp.identity(n + len(own), format="csr")
+    at_low, at_high = np.flatnonzero(free & np.isfinite(lower)), np.flatnonzero(free & np.isfinite(upper))
+    discs, d = program.discs, np.flatnonzero(free[program.discs.q] | free[program.discs.plus])
+    cone = sp.csr_matrix((3 * len(d), n + len(own)))
+    if len(d):
+        q_at, plus, minus = discs.q[d], discs.plus[d], discs.minus[d]
+        two = np.flatnonzero(minus >= 0)
+        entries = np.concatenate([-np.ones(2 * len(d)), np.ones(len(two))])
+        place = np.concatenate([3 * np.arange(len(d)) + 1, 3 * np.arange(len(d)) + 2, 3 * two + 2])
+        cone = sp.csr_matrix((entries, (place, np.concatenate([q_at, plus, minus[two]]))), shape=cone.shape)
+    a = sp.vstack(
+        [wide[equal], wide[above], -wide[below], soft, -box[slack], -box[at_low], box[at_high], cone], format="csc"
+    )  # fmt: skip
+    b = np.concatenate([
+        program.low[equal], program.high[above], -program.low[below], right, np.zeros(len(own)), -lower[at_low],
+        upper[at_high], np.tile([1.0, 0.0, 0.0], len(d)),
+    ])  # fmt: skip
+    b = b - a @ np.concatenate([x, np.zeros(len(own))])
+    zero = int(equal.sum())
+    cones = ([clarabel.ZeroConeT(zero)] if zero else []) + [clarabel.NonnegativeConeT(len(b) - zero - 3 * len(d))]
+    cones += [clarabel.SecondOrderConeT(3)] * len(d)
+    settings = clarabel.DefaultSettings()
+    settings.verbose, settings.max_threads = False, 1
+    answer = clarabel.DefaultSolver(
+        sp.triu(p / scale, format="csc"), q / scale, a[:, kept], b, cones, settings
+    ).solve()  # fmt: skip
+    status = str(answer.status)
+    if status not in ("Solved", "AlmostSolved", "InsufficientProgress", "MaxIterations", "MaxTime"):
+        return None
+    values = np.array(answer.x)
+    if not np.isfinite(values).all() or (status != "Solved" and answer.r_prim > 1e-5):
+        return None
+    inside = kept[kept < n]
+    x[inside] = np.clip(values[: len(inside)], lower[inside], upper[inside])
+    return Found(x, program.value(x), status == "Solved", int(answer.iterations), float(answer.solve_time))
+
+
+def _spread(program: HorizonProgram, n: int) -> FloatArray:
+    """Return (n,) the point about which the program was expanded, 0 for columns that are no controls."""
+    spread = np.zeros(n)
+    spread[program.z] = program.at
+    return spread

@@ -1,0 +1,151 @@
+"""Improves a plan by successive expansions: a program about the plan, its solution priced in AC, an expansion there."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from feederlab.models.arrays import BoolArray, FloatArray
+from feederlab.models.horizon import convex, mixed
+from feederlab.models.horizon.model import HorizonModel, Priced
+from feederlab.models.horizon.plan import Plan, Start
+from feederlab.models.horizon.program import HorizonProgram, Rules
+from feederlab.models.horizon.stages import Stages
+from feederlab.models.threads import one_thread
+
+_NEAR = 2e-3  # p.u. of squared voltage: rows this close to their limit are in the first program
+_HALVINGS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The best plan met, priced in AC.
+
+    model_error : ``(promised - cost) / |cost|``, promised being the value of the program whose solution it is.
+    mip_gap : of the last mixed-integer program (`mixed.Mixed`), 0 without whole positions.
+    status : ``"converged"``, ``"out of rounds"``, ``"out of time"``, ``"stalled"``.  accurate : whether every solver
+    met its tolerance.  rounds : expansions.
+    """
+
+    priced: Priced
+    model_error: float
+    mip_gap: float
+    status: str
+    accurate: bool
+    rounds: int
+    iterations: int
+    solver_time_s: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """The method with its settings.
+
+    rounds : most expansions.  tol : relative gain of the cost below which it ends.  gap : relative gap at which a
+    mixed-integer program counts as solved.
+    """
+
+    rounds: int = 3
+    tol: float = 1e-5
+    gap: float = 1e-4
+
+    def solve(
+        self, model: HorizonModel, stages: Stages, start: Start, guess: Plan, rules: Rules, deadline: float = np.inf
+    ) -> Outcome | None:
+        """Return the best plan found from `guess` by `deadline` (`time.perf_counter`).
+
+        The guess need not be feasible.  None: it has no power flow, or no program has a solution.
+        """
+        with one_thread():
+            return _Run(self, model, stages, start, rules, deadline).run(guess)
+
+
+class _Run:
+    def __init__(
+        self, settings: Search, model: HorizonModel, stages: Stages, start: Start, rules: Rules, deadline: float
+    ) -> None:
+        self.settings, self.model, self.stages, self.start = settings, model, stages, start
+        self.rules, self.deadline = rules, deadline
+        self.working: BoolArray | None = None
+        self.iterations, self.time_s, self.accurate, self.gap = 0, 0.0, True, 0.0
+
+    def run(self, guess: Plan) -> Outcome | None:
+        model, settings = self.model, self.settings
+        here = model.price(self.stages, guess)
+        if not np.isfinite(here.cost):
+            return None
+        best: Priced | None = None
+        error, status, decide, rounds, longest = 0.0, "out of rounds", bool(len(model.layout.discrete)), 0, 0.0
+        for _ in range(settings.rounds):
+            began = time.perf_counter()
+            if best is not None and began + 1.2 * longest > self.deadline:
+                status = "out of time"
+                break
+            rounds += 1
+            found = self._improve(here, decide, longest)
+            if found is None:
+                status = "stalled"
+                break
+            z, promised = found
+            there = model.price(self.stages, model.plan(z, here.plan))
+            if best is not None and not there.cost < best.cost:
+                shorter = self._shorter(best, there.plan)
+                if shorter is None:
+                    status = "converged"
+                    break
+                there = shorter
+            elif not np.isfinite(there.cost):
+                status = "stalled"
+                break
+            gain = np.inf if best is None else best.cost - there.cost
+            moved = not self._same(here.plan, there.plan)
+            error = (promised - there.cost) / max(abs(there.cost), 1e-12)
+            best = here = there
+            if not moved:  # the positions stay: what is left is convex, and cheap
+                decide = False
+                longest = 0.0
+            if gain <= settings.tol * abs(best.cost) and not moved:
+                status = "converged"
+                break
+            longest = max(longest, time.perf_counter() - began)
+        if best is None:
+            return None
+        return Outcome(best, error, self.gap, status, self.accurate, rounds, self.iterations, self.time_s)
+
+    def _improve(self, here: Priced, decide: bool, pace_s: float) -> tuple[FloatArray, float] | None:
+        """Return the controls that solve the program about a plan, and its value there."""
+        about = self.model.expand(self.stages, here)
+        program = HorizonProgram(self.model, self.stages, self.start, about, self.rules)
+        if self.working is None:
+            self.working = about.rows > -_NEAR
+        positions = about.at[:, self.model.layout.discrete]
+        if decide:
+            answer = mixed.solve(program, self.working, hint=positions, deadline=self.deadline, gap=self.settings.gap)
+            if answer is None:
+                return None
+            self.gap = answer.gap
+            found, self.iterations = answer.found, self.iterations + answer.iterations
+            self.time_s += answer.solver_time_s
+        else:
+            fixed = convex.solve_one_way(program, self.working, *program.positioned(positions))
+            if fixed is None:
+                return None
+            found, self.iterations = fixed, self.iterations + fixed.iterations
+            self.time_s += fixed.solver_time_s
+        self.accurate = self.accurate and found.accurate
+        return program.controls(found.x), found.value
+
+    def _shorter(self, best: Priced, plan: Plan) -> Priced | None:
+        """Return a plan on the way from the best one that is cheaper; None if there is none."""
+        if not self._same(best.plan, plan):
+            return None
+        for k in range(1, _HALVINGS + 1):
+            tried = self.model.price(self.stages, best.plan.toward(plan, 0.5**k))
+            if tried.cost < best.cost:
+                return tried
+        return None
+
+    def _same(self, a: Plan, b: Plan) -> bool:
+        return np.array_equal(a.tap, b.tap) and np.array_equal(a.step, b.step)
