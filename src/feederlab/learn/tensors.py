@@ -24,8 +24,9 @@ def write_tensors(path: Path, kind: str, arrays: Mapping[str, np.ndarray[Any, An
     from safetensors.numpy import save
 
     whole = {name: np.asarray(values, order="C") for name, values in arrays.items()}
-    text = json.dumps({"format": FORMAT, "kind": kind, **about}, sort_keys=True)
-    data = save(whole, metadata={"feederlab": text, "sha256": _checksum(text, whole)})
+    record = {"format": FORMAT, "kind": kind, **about}
+    sealed = {"sha256": _checksum(record, whole), **record}
+    data = save(whole, metadata={"feederlab": json.dumps(sealed)})  # one entry: several would stand in random order
     with atomic.whole(path) as scratch:
         scratch.write_bytes(data)
 
@@ -54,21 +55,20 @@ def read_tensors(path: Path, kind: str, remedy: str = "") -> tuple[Arrays, dict[
         raise ResultFileError(f"cannot read the {kind} {path}: {error.strerror or error}") from error
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        arrays, text = load(data), str(header["feederlab"])
-        about = json.loads(text)
+        arrays, about = load(data), dict(json.loads(header["feederlab"]))
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ResultFileError(f"{path} is damaged or no {kind}: {error}{end}") from error
-    if not isinstance(about, dict) or about.get("kind") != kind:
+    if about.get("kind") != kind:
         raise ResultFileError(f"{path} is no {kind}{end}")
     if about.get("format") != FORMAT:
         raise ResultFileError(f"{path} has format {about.get('format')}; this version reads format {FORMAT}{end}")
-    if header.get("sha256") != _checksum(text, arrays):
+    if about.pop("sha256", None) != _checksum(about, arrays):
         raise ResultFileError(f"{path} is damaged: its content does not fit its checksum{end}")
     return arrays, about
 
 
-def _checksum(text: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
-    total = hashlib.sha256(text.encode())
+def _checksum(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    total = hashlib.sha256(json.dumps(record).encode())
     for name in sorted(arrays):
         values = arrays[name]
         total.update(f"{name} {values.dtype.str} {values.shape}".encode())
