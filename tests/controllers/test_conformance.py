@@ -1,5 +1,6 @@
 """Every registered controller keeps the interface's promises, and the suite notices each broken one."""
 
+import copy
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from feederlab.controllers.base import (
     Setpoints,
     Settle,
 )
+from feederlab.models.feeder import Feeder
 from feederlab.testing import check_controller, example_scenario
 
 VARIANTS = [
@@ -29,6 +31,15 @@ VARIANTS = [
     "fixed_pf:cos_phi=0.9,direction=inject,priority=var",
     "feedback:rounds=1,margin=0",
     "opf:method=sqp,curtail=true,max_loading_percent=60",
+    "avr:r=0.2,x=0.3,delay=1000",
+    "cap_rule:control=var",
+    "cap_rule:control=time",
+    "fixed:step=1/0/2,tap=-1",
+    "random:taps=true,hold=2",
+    "avr+volt_var",
+    "cap_rule+avr+lindistflow",
+    "two_timescale:slow=cap_rule,control=var,fast=volt_var,every=30min",
+    "two_timescale:slow=enumerate,fast=lindistflow,about=flat,every=1h",
 ]
 
 
@@ -37,9 +48,20 @@ def scenario():
     return example_scenario()
 
 
-@pytest.mark.parametrize("spec", [*registry.BUILT_IN, *VARIANTS])
-def test_registered_controllers_conform(spec, scenario):
-    check_controller(registry.create(spec), scenario)
+SPECS = {"two_timescale": "two_timescale:every=30min"}  # of those whose defaults do not fit a step of 15 minutes
+
+
+@pytest.fixture(scope="module")
+def few(scenario):
+    """The scenario with banks of one step each: eight configurations instead of 64."""
+    net = copy.deepcopy(scenario.feeder.net)
+    net.shunt["max_step"] = 1
+    return replace(scenario, feeder=Feeder.from_pandapower(net))
+
+
+@pytest.mark.parametrize("spec", [*(SPECS.get(name, name) for name in registry.BUILT_IN), *VARIANTS])
+def test_registered_controllers_conform(spec, scenario, few):
+    check_controller(registry.create(spec), few if "enumerate" in spec else scenario)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, get_type_hints
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from feederlab.errors import InputError, UnknownNameError
 
@@ -24,6 +26,19 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "feedback": ("feederlab.controllers.feedback:Feedback", "projected gradient on measured voltages"),
     "lindistflow": ("feederlab.controllers.lindistflow:LinDistFlow", "QP setpoints on the linear model"),
     "socp": ("feederlab.controllers.socp:Socp", "setpoints of the branch-flow relaxation, certified"),
+    "avr": ("feederlab.controllers.avr:Avr", "tap changers by deadband, with line-drop compensation"),
+    "cap_rule": ("feederlab.controllers.cap_rule:CapRule", "capacitor banks by voltage, reactive power or the clock"),
+    "fixed": ("feederlab.controllers.fixed:Fixed", "taps and capacitor banks at given positions"),
+    "random": ("feederlab.controllers.random_switching:RandomSwitching", "capacitor banks switched at random"),
+    "enumerate": ("feederlab.controllers.enumerate:Enumerate", "the best of all capacitor configurations, one by one"),
+    "two_timescale": (
+        "feederlab.controllers.two_timescale:TwoTimescale",
+        "slow switching over fast inverters: slow=..., fast=...",
+    ),
+    "storage_droop": ("feederlab.controllers.storage_droop:StorageDroop", "storage: local droop P(V) curve"),
+    "storage_schedule": ("feederlab.controllers.storage_schedule:StorageSchedule", "storage: charges in given hours"),
+    "coordination": ("feederlab.controllers.coordination:Coordination", "least change of proposals that keeps the band"),
+    "mpc": ("feederlab.controllers.mpc:Mpc", "receding horizon: inverters, storage, taps, capacitors"),
     "opf": ("feederlab.controllers.opf:Opf", "exact AC optimal power flow, certified then polished"),
 }
 """name -> (``module:Class``, one line)."""
@@ -60,7 +75,8 @@ def create(spec: str) -> Controller:
     """Build a controller from ``name``, ``name:key=value,...`` or ``module:Class:key=value,...``.
 
     Keys are the class's fields.  A field that holds a controller takes a name, and that controller's own fields are
-    dotted: ``two_timescale:fast=lindistflow,fast.about=flat``.
+    dotted, or follow it: ``two_timescale:fast=lindistflow,fast.about=flat`` or ``...:fast=lindistflow,about=flat``.
+    Several controllers at once are written ``avr+volt_var:curve=mapdn`` (`Together`).
 
     Raises
     ------
@@ -69,6 +85,11 @@ def create(spec: str) -> Controller:
     InputError
         If a value does not fit its key.
     """
+    specs = _each(spec)
+    if len(specs) > 1:
+        from feederlab.controllers.together import Together
+
+        return Together(tuple(create(one) for one in specs))
     name, settings = _split(spec)
     return _build(name, load(name), settings)
 
@@ -102,15 +123,15 @@ def _build(name: str, cls: type[Controller], settings: Mapping[str, str]) -> Con
 
 def _values(name: str, cls: type[Controller], settings: Mapping[str, str]) -> dict[str, Any]:
     """Return field -> value of every field that `settings` mentions."""
-    from feederlab.controllers.base import Controller
-
     defaults, hints = defaults_of(cls), get_type_hints(cls)
+    inner_keys = {key for key in defaults if _holds_controller(hints[key])}
+    settings = _owned(name, settings, defaults, inner_keys)
     values: dict[str, Any] = {}
     for key in dict.fromkeys(key.partition(".")[0] for key in settings):
         if key not in defaults:
             raise UnknownNameError(f"{name} key", key, list(defaults))
         inner = {k.partition(".")[2]: v for k, v in settings.items() if k.startswith(key + ".")}
-        if isinstance(hints[key], type) and issubclass(hints[key], Controller):
+        if key in inner_keys:
             values[key] = _nested(f"{name}:{key}", settings.get(key), defaults[key], inner)
         elif inner:
             raise InputError(
@@ -119,6 +140,29 @@ def _values(name: str, cls: type[Controller], settings: Mapping[str, str]) -> di
         else:
             values[key] = _coerced(name, key, settings[key], hints[key])
     return values
+
+
+def _holds_controller(hint: Any) -> bool:
+    """Whether a field holds a controller, or a controller or None."""
+    from feederlab.controllers.base import Controller
+
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not NoneType]
+    return len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], Controller)
+
+
+def _owned(
+    name: str, settings: Mapping[str, str], defaults: Mapping[str, Any], inner: Collection[str]
+) -> dict[str, str]:
+    """Return the settings, a key that the controller has not itself dotted to the inner one named last before it."""
+    owned, last = {}, ""
+    for key, value in settings.items():
+        if key in inner:
+            last = key
+        full = key if key.partition(".")[0] in defaults or not last else f"{last}.{key}"
+        if full in owned:
+            raise InputError(f"controller {name!r}: {full} is given twice")
+        owned[full] = value
+    return owned
 
 
 def _nested(where: str, name: str | None, default: Controller | None, settings: Mapping[str, str]) -> Controller:
@@ -141,6 +185,19 @@ def _coerced(name: str, key: str, text: str, hint: Any) -> Any:
     except ValidationError as error:
         wanted = _PLAIN.get(hint) or error.errors()[0]["msg"].removeprefix("Input should be ")
         raise InputError(f"controller {name!r}: {key} must be {wanted}, not {text!r}") from None
+
+
+def _each(spec: str) -> list[str]:
+    """Cut ``avr+volt_var:...`` where a plus sign stands before a controller's name."""
+    pieces, known = [""], names()
+    for part in spec.split("+"):
+        name = re.split("[:,]", part.strip(), maxsplit=1)[0]
+        starts = name in known or re.match(r"\s*[\w.]+:[A-Za-z_]\w*\s*(:|$)", part) is not None
+        if starts or not pieces[-1]:
+            pieces.append(part)
+        else:
+            pieces[-1] += f"+{part}"
+    return [piece.strip() for piece in pieces if piece.strip()] or [spec]
 
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from feederlab.controllers.base import Measurements, Scope, Setpoints, Settle
 from feederlab.loop.sequential import Loop
-from feederlab.loop.settling import damped, expected
+from feederlab.controllers.settling import damped, expected
 from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray, IntArray
 from feederlab.models.plant import DeviceState, Wanted
 from feederlab.models.scenario import Series

@@ -8,7 +8,7 @@ import numpy as np
 
 from feederlab.controllers.base import Controller, ControlTask, Measurement, Prepared, Settle, State
 from feederlab.controllers.information import mask, visible_nodes
-from feederlab.loop.settling import damped, expected
+from feederlab.controllers.settling import damped, expected
 from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray, IntArray
 from feederlab.models.plant import DeviceState, Plant, Wanted
 from feederlab.models.scenario import Series

@@ -84,7 +84,7 @@ class TapChangers:
     """Transformers whose `tap_pos` changes the model.
 
     branch : (n,) row of the transformer in `Feeder.branches`.
-    node : (n,) the side whose voltage it regulates, `lv_bus`.
+    node, vn_kv : (n,) the side whose voltage it regulates, `lv_bus`, and that side's nominal voltage (kV).
     tap, tap_min, tap_max, neutral : (n,) position now, lowest, highest, neutral.
     rise_pu : (n,) by how much one position up raises that voltage, about neutral (p.u.; negative where the taps are on
     the other winding).
@@ -94,6 +94,7 @@ class TapChangers:
     index: IntArray
     branch: IntArray
     node: IntArray
+    vn_kv: FloatArray
     tap: IntArray
     tap_min: IntArray
     tap_max: IntArray

@@ -90,6 +90,7 @@ def read_tap_changers(net: Any, branches: Branches, lookup: dict[int, int]) -> T
         index=frozen(table.index, np.int64),
         branch=frozen([row_of[int(i)] for i in table.index], np.int64),
         node=frozen([lookup.get(int(bus), -1) for bus in table.lv_bus], np.int64),
+        vn_kv=frozen(net.bus.vn_kv.loc[table.lv_bus].to_numpy(dtype=float)),
         tap=frozen(table.tap_pos, np.int64),
         tap_min=frozen(table.tap_min, np.int64),
         tap_max=frozen(table.tap_max, np.int64),

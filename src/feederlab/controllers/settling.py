@@ -1,4 +1,4 @@
-"""What the two loops share: how a setpoint is damped, and where the next round's voltages will be."""
+"""How a settling loop moves: how a setpoint is damped, and where the next round's voltages will be."""
 
 from __future__ import annotations
 

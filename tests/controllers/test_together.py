@@ -1,0 +1,76 @@
+"""Controllers side by side: each with its own devices, its own information, its own pace."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from feederlab.controllers.avr import Avr
+from feederlab.controllers.base import GLOBAL, LOCAL
+from feederlab.controllers.fixed import Fixed
+from feederlab.controllers.lindistflow import LinDistFlow
+from feederlab.controllers.none import NoControl
+from feederlab.controllers.registry import create
+from feederlab.controllers.together import Together
+from feederlab.controllers.volt_var import VoltVar
+from feederlab.controllers.volt_watt import VoltWatt
+from feederlab.errors import InputError
+from feederlab.simulate import simulate
+from feederlab.testing import example_scenario
+
+
+@pytest.fixture(scope="module")
+def day():
+    return example_scenario().window("2016-06-21 09:00", 16)
+
+
+def test_the_settling_part_settles_as_if_it_were_alone(day):
+    alone = simulate(day, VoltVar()).data
+    beside = simulate(day, Together((VoltVar(), Fixed()))).data
+    for name in ("q_mvar", "vm_pu", "rounds", "step"):
+        np.testing.assert_allclose(beside[name], alone[name], atol=1e-12, err_msg=name)
+
+
+def test_what_does_not_settle_decides_once_and_stands(day):
+    run = simulate(day, Together((Avr(), VoltVar()))).data
+    assert int(run.clipped.sum()) == 0
+    assert (run.rounds > 1).all()
+    mixed = simulate(day, Together((LinDistFlow(), VoltWatt(curve="1.0:1/1.02:0")))).data
+    plain = simulate(day, Together((LinDistFlow(), NoControl()))).data
+    far = np.abs(mixed.q_mvar[0] - plain.q_mvar[0]) / np.abs(plain.q_mvar[0])
+    assert far.max() < 0.9 ** int(mixed.rounds[0]) * 1.01  # what is left of the way after damped rounds
+    assert int(mixed.rounds[0]) > 20
+
+
+def test_the_part_named_first_has_its_way(day):
+    for parts, q in (((NoControl(), LinDistFlow()), 0.0), ((LinDistFlow(), NoControl()), None)):
+        run = simulate(day, Together(parts)).data
+        assert (float(np.abs(run.q_mvar).max()) == 0) == (q == 0.0)
+
+
+def test_it_sees_the_union_and_each_part_its_own(day):
+    assert Together((Avr(), VoltVar())).sees == LOCAL
+    both = Together((VoltVar(), LinDistFlow()))
+    assert both.sees == GLOBAL
+    assert both.prepare(day.task())._parts["0"].seen.sum() < day.feeder.n_nodes
+
+
+@pytest.mark.parametrize(("spec", "parts"), [
+    ("avr+volt_var", (Avr(), VoltVar())),
+    (" avr:target=1.02 + volt_var:curve=rule21,damping=0.2", (Avr(target=1.02), VoltVar(curve="rule21", damping=0.2))),
+    ("fixed:step=1/0/2+lindistflow:objective=losses=1+voltage_deviation=0.1",
+     (Fixed(step="1/0/2"), LinDistFlow(objective="losses=1+voltage_deviation=0.1"))),
+])  # fmt: skip
+def test_it_is_written_with_plus(spec, parts):
+    assert create(spec) == Together(parts)
+
+
+def test_a_plus_inside_an_objective_is_no_second_controller():
+    assert create("lindistflow:objective=losses+voltage_deviation") == LinDistFlow(objective="losses+voltage_deviation")
+
+
+def test_what_cannot_go_together():
+    with pytest.raises(InputError, match="settle in different ways"):
+        Together((VoltVar(), VoltWatt(damping=0.5)))
+    with pytest.raises(InputError, match="at least two"):
+        Together((VoltVar(),))
