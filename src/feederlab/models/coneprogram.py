@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +26,7 @@ SOLVED, INACCURATE, FAILED = "solved", "inaccurate", "failed"
 # Clarabel may stall just above a tight tolerance: with residuals and gap below the first of these it has solved, below
 # the second its answer is usable.
 _STALLED, _USABLE = 1e-7, 1e-4
+_PARTS = ("q", "b", "a", "p")
 _LARGEST_GIB = 2.0  # of cvxpy's index; compiling holds about three arrays of its size
 
 
@@ -101,29 +102,31 @@ class ConeProgram:
         self._b = _Affine(sp.coo_array(offset, shape=(self._m, len(self._theta))), self._theta)
         self._a = _MatrixMap(*matrix, (self._m, self._n), self._theta)
         self._p = _MatrixMap(quadratic.data, (quadratic.row, quadratic.col), (self._n, self._n), self._theta)
-        self._backend: _Clarabel | _Piqp
-        self._backend = _Clarabel(self, settings or {}) if solver == "CLARABEL" else _Piqp(self, settings or {})
+        self._moved = dict.fromkeys(_PARTS, False)
+        self._backend: Clarabel | _Piqp
+        self._backend = Clarabel(self, settings or {}) if solver == "CLARABEL" else _Piqp(self, settings or {})
 
     def solve(self, **parameters: Any) -> ConeSolution:
         """Solve with new values for the parameters named; the others stay as they were."""
-        touched = [self._put(name, value) for name, value in parameters.items()]
-        changed = np.concatenate([c for c in touched if len(c)]) if any(len(c) for c in touched) else _NONE
-        moved = {name: getattr(self, f"_{name}").update(self._theta, changed) for name in ("q", "b", "a", "p")}
+        self.place(**parameters)
+        moved, self._moved = self._moved, dict.fromkeys(_PARTS, False)
         return self._backend.solve(moved)
 
-    def lower_bound(self, solution: ConeSolution, box: tuple[FloatArray, FloatArray]) -> float:
-        """Return a lower bound of the objective over all feasible x within ``low <= x <= high``.
+    def place(self, **parameters: Any) -> None:
+        """Put new values into `data` without solving."""
+        touched = [self._put(name, value) for name, value in parameters.items()]
+        changed = np.concatenate([c for c in touched if len(c)]) if any(len(c) for c in touched) else _NONE
+        for name in _PARTS:
+            self._moved[name] |= getattr(self, f"_{name}").update(self._theta, changed)
 
-        With multipliers z in K* and the dual residual ``rho = P y + q + A' z`` at any point y, every feasible x has
-        ``1/2 x'Px + q'x >= -1/2 y'Py - b'z + rho'x``, and rho'x is least at a corner of the box.  So the bound holds
-        whatever the solver's accuracy: z is first pulled into the dual cone.
-        """
-        y, z = solution.x, self._into_dual_cone(solution.z)
-        curved = self._p.matrix @ y
-        residual = curved + self._q.values[:-1] + self._a.matrix.T @ z
-        corner = np.where(residual > 0, box[0], box[1])
-        value = -0.5 * y @ curved - self._b.values @ z + residual @ corner + self._q.values[-1]
-        return float(value) if np.isfinite(value) else -np.inf
+    def slope_of_b(self, name: str) -> sp.csc_array:
+        """Return the (rows, size) derivative of b by a parameter."""
+        start, size = self.parameters[name]
+        return sp.csc_array(self._b.matrix)[:, start : start + size]
+
+    def lower_bound(self, solution: ConeSolution, box: tuple[FloatArray, FloatArray]) -> float:
+        """Return `dual_bound`."""
+        return dual_bound(self, solution, box)
 
     def box(self, limits: Mapping[str, tuple[Any, Any]]) -> tuple[FloatArray, FloatArray]:
         """Return the stacked box of `lower_bound` from variable name -> (lowest, highest)."""
@@ -190,15 +193,50 @@ class ConeProgram:
         self._theta[start : start + size] = new
         return changed
 
-    def _into_dual_cone(self, z: FloatArray) -> FloatArray:
-        z = np.array(z)
-        linear = slice(self.zero, self.zero + self.nonneg)
-        z[linear] = np.maximum(z[linear], 0.0)
-        if self.cones:
-            heads = self.zero + self.nonneg + np.concatenate([[0], np.cumsum(self.cones)[:-1]])
-            tails = np.sqrt(np.add.reduceat(z[heads[0] :] ** 2, heads - heads[0]) - z[heads] ** 2)
-            z[heads] = np.maximum(z[heads], tails)
-        return z
+
+class ConicForm(Protocol):
+    """Numbers of the module's canonical form: `zero` equations, `nonneg` inequalities, cones of the sizes `cones`."""
+
+    @property
+    def zero(self) -> int: ...
+
+    @property
+    def nonneg(self) -> int: ...
+
+    @property
+    def cones(self) -> list[int]: ...
+
+    @property
+    def data(self) -> tuple[Any, FloatArray, Any, FloatArray, float]: ...
+
+    def unpack(self, x: FloatArray) -> dict[str, FloatArray]: ...
+
+
+def dual_bound(form: ConicForm, solution: ConeSolution, box: tuple[FloatArray, FloatArray]) -> float:
+    """Return a lower bound of the objective over all feasible x within ``low <= x <= high``.
+
+    With multipliers z in K* and the dual residual ``rho = P y + q + A' z`` at any point y, every feasible x has
+    ``1/2 x'Px + q'x >= -1/2 y'Py - b'z + rho'x``, and rho'x is least at a corner of the box.  So the bound holds
+    whatever the solver's accuracy: z is first pulled into the dual cone.
+    """
+    p, q, a, b, constant = form.data
+    y, z = solution.x, _into_dual_cone(form, solution.z)
+    curved = p @ y
+    residual = curved + q + a.T @ z
+    corner = np.where(residual > 0, box[0], box[1])
+    value = -0.5 * y @ curved - b @ z + residual @ corner + constant
+    return float(value) if np.isfinite(value) else -np.inf
+
+
+def _into_dual_cone(form: ConicForm, z: FloatArray) -> FloatArray:
+    z = np.array(z)
+    linear = slice(form.zero, form.zero + form.nonneg)
+    z[linear] = np.maximum(z[linear], 0.0)
+    if form.cones:
+        heads = form.zero + form.nonneg + np.concatenate([[0], np.cumsum(form.cones)[:-1]])
+        tails = np.sqrt(np.add.reduceat(z[heads[0] :] ** 2, heads - heads[0]) - z[heads] ** 2)
+        z[heads] = np.maximum(z[heads], tails)
+    return z
 
 
 def _check_size(problem: Any) -> None:
@@ -220,14 +258,14 @@ class _Affine:
     """``values = M theta``, recomputed only when a parameter that M uses has changed."""
 
     def __init__(self, matrix: Any, theta: FloatArray) -> None:
-        self._matrix = sp.csr_array(matrix)
+        self.matrix = sp.csr_array(matrix)
         self._used = np.diff(sp.csc_array(matrix).indptr) > 0
-        self.values: FloatArray = self._matrix @ theta
+        self.values: FloatArray = self.matrix @ theta
 
     def update(self, theta: FloatArray, changed: IntArray) -> bool:
         if not self._used[changed].any():
             return False
-        self.values = self._matrix @ theta
+        self.values = self.matrix @ theta
         return True
 
 
@@ -248,8 +286,10 @@ class _MatrixMap:
         return True
 
 
-class _Clarabel:
-    def __init__(self, program: ConeProgram, settings: Mapping[str, Any]) -> None:
+class Clarabel:
+    """Clarabel on one program, whose numbers may change from solve to solve."""
+
+    def __init__(self, program: ConicForm, settings: Mapping[str, Any]) -> None:
         import clarabel
 
         self._program, self._settings = program, clarabel.DefaultSettings()
@@ -266,6 +306,7 @@ class _Clarabel:
         self._solver: Any = None
 
     def solve(self, moved: Mapping[str, bool]) -> ConeSolution:
+        """Solve; `moved` says which of q, b, a and p have changed since the last time."""
         import clarabel
 
         p, q, a, b, _ = self._program.data

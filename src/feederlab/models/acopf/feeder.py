@@ -113,11 +113,11 @@ class AcOpf:
         self, point: OperatingPoint, start: Start | Iterate | None = None, ipopt: Ipopt | None = None
     ) -> OpfSolution:
         """Return a local optimum, from setpoints (default: q = 0) or warm from the iterate of an earlier solution."""
-        return self._run(self._program(point), point, start, ipopt or self.ipopt)
+        return self._run(self.program(point), point, start, ipopt or self.ipopt)
 
     def least_violation(self, point: OperatingPoint, starts: Sequence[Start | Iterate | None]) -> OpfSolution:
         """Return the setpoints of least voltage excess and overload, the best of several starts."""
-        program = _excess_only(self._program(point))
+        program = _excess_only(self.program(point))
         found = [self._run(program, point, start, self.ipopt) for start in starts]
         return min(found, key=lambda solution: (not solution.solved, solution.excess + solution.overload))
 
@@ -154,7 +154,7 @@ class AcOpf:
     ) -> OpfSolution:
         if not isinstance(start, Iterate):
             begin = start or self.start(point, np.zeros(len(self.feeder.inverters)))
-            return self._solution(program, point, ipopt.solve(program, self._position(program, point, begin)))
+            return self._solution(program, point, ipopt.solve(program, self.position(program, point, begin)))
         return self._solution(program, point, ipopt.solve(program, start))
 
     def _solution(self, program: QuadraticProgram, point: OperatingPoint, report: IpoptResult) -> OpfSolution:
@@ -172,8 +172,8 @@ class AcOpf:
             solved=report.solved, iterations=report.iterations, time_s=report.time_s, end=report.end,
         )  # fmt: skip
 
-    def _position(self, program: QuadraticProgram, point: OperatingPoint, start: Start) -> FloatArray:
-        """Return the (n,) variables of a start."""
+    def position(self, program: QuadraticProgram, point: OperatingPoint, start: Start) -> FloatArray:
+        """Return the (n,) variables of a start; `program` is that of `point`."""
         x, at, scale = np.zeros(program.shape[1]), program.variables, self._model.scale_mva
         product, v = pair_values(self._model.ends, start.u), np.abs(start.u) ** 2
         x[at["e"]], x[at["f"]], x[at["u"]] = start.u.real, start.u.imag, v
@@ -196,7 +196,7 @@ class AcOpf:
     def _compile(self, taps: tuple[int, ...] | None, steps: tuple[int, ...] | None) -> QuadraticProgram:
         return self._model.compile(_array(taps), _array(steps))
 
-    def _program(self, point: OperatingPoint) -> QuadraticProgram:
+    def program(self, point: OperatingPoint) -> QuadraticProgram:
         """Return the compiled program with this step's numbers in its bounds and right-hand sides."""
         program = self._compiled(_key(point.taps), _key(point.steps))
         feeder, at, rows, scale = self.feeder, program.variables, program.rows, self._model.scale_mva

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -159,8 +160,10 @@ class Relaxation:
 class Step:
     """One operating point: its numbers, and the way back from scaled variables."""
 
-    def __init__(self, model: Relaxation, point: OperatingPoint) -> None:
+    def __init__(self, model: Relaxation, point: OperatingPoint, reach_mva: FloatArray | None = None) -> None:
+        """reach_mva : (nodes,) apparent power that other devices may draw or inject there, whatever the phase."""
         self.model, self.point = model, point
+        self._reach_mva = np.zeros(model.feeder.n_nodes) if reach_mva is None else reach_mva
         feeder, used, tree = model.feeder, model.used, model.feeder.tree
         keys = (None if a is None else tuple(int(i) for i in a) for a in (point.taps, point.steps))
         self.flow = flow = model.flow_at(*keys)
@@ -199,7 +202,7 @@ class Step:
         model, flow, used = self.model, self.flow, self.model.used
         s_mva = model.feeder.inverters.s_mva
         reach = s_mva if model.curtail else np.sqrt(s_mva**2 - self.p_fixed**2)
-        drawn = np.abs(take)
+        drawn = np.abs(take) + self._reach_mva / model.feeder.base_mva
         np.add.at(drawn, model.feeder.inverters.node[used], reach[used] / model.feeder.base_mva)
         drawn = drawn / np.sqrt(V_MIN) + np.abs(flow.shunt) * np.sqrt(V_MAX)
         passed = np.sqrt(np.exp(model.below.T @ np.log(flow.ratio2)))  # product of the ratios from the root to a node
@@ -217,12 +220,16 @@ class Step:
 
     def bound(self, costs: Costs, solved: ConeSolution) -> float:
         """Return the certified bound in the units of the objective."""
-        program, flow, v_ref = self.model.program, self.flow_max, self.model.v_ref
-        limits = {
+        program = self.model.program
+        return costs.in_units(program.lower_bound(solved, program.box(self.limits())))
+
+    def limits(self) -> dict[str, tuple[Any, Any]]:
+        """Return (lowest, highest) of each variable in the states that the bound speaks of."""
+        flow, v_ref = self.flow_max, self.model.v_ref
+        return {
             "P": (-flow, flow), "Q": (-flow, flow), "l": (0.0, self.current_max), "v": (V_MIN - v_ref, V_MAX - v_ref),
             "slack": (0.0, V_MAX), "q": (-1.0, 1.0), "p": (0.0, 1.0),
         }  # fmt: skip
-        return costs.in_units(program.lower_bound(solved, program.box(limits)))
 
     def answer(
         self, costs: Costs, bound: float, chosen: ConeSolution, also: ConeSolution | None = None

@@ -1,0 +1,1 @@
+"""Many steps at once, coupled by what storage holds: exact optimal power flow over a window."""
