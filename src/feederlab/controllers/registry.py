@@ -31,14 +31,22 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "fixed": ("feederlab.controllers.fixed:Fixed", "taps and capacitor banks at given positions"),
     "random": ("feederlab.controllers.random_switching:RandomSwitching", "capacitor banks switched at random"),
     "enumerate": ("feederlab.controllers.enumerate:Enumerate", "the best of all capacitor configurations, one by one"),
+    "dqn": ("feederlab.learn.dqn:Dqn", "slow layer: capacitor banks switched by a trained policy, policy=FILE"),
     "two_timescale": (
         "feederlab.controllers.two_timescale:TwoTimescale",
         "slow switching over fast inverters: slow=..., fast=...",
     ),
     "storage_droop": ("feederlab.controllers.storage_droop:StorageDroop", "storage: local droop P(V) curve"),
     "storage_schedule": ("feederlab.controllers.storage_schedule:StorageSchedule", "storage: charges in given hours"),
-    "coordination": ("feederlab.controllers.coordination:Coordination", "least change of proposals that keeps the band"),
+    "coordination": (
+        "feederlab.controllers.coordination:Coordination",
+        "least change of proposals that keeps the band",
+    ),
     "mpc": ("feederlab.controllers.mpc:Mpc", "receding horizon: inverters, storage, taps, capacitors"),
+    "foresight": (
+        "feederlab.controllers.foresight:Foresight",
+        "exact optimal power flow of the whole window at once",
+    ),
     "opf": ("feederlab.controllers.opf:Opf", "exact AC optimal power flow, certified then polished"),
 }
 """name -> (``module:Class``, one line)."""
