@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -117,13 +117,13 @@ class _Prepared(Prepared):
         )  # fmt: skip
 
     def initial_state(self) -> State:
-        return {"time": np.zeros(0, dtype="datetime64[ns]")}
+        return {"time_ns": np.zeros(0, dtype=np.int64)}
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
-        now = np.datetime64(measurement.time, "ns")
-        k = int(np.searchsorted(state["time"], now))
-        if k == len(state["time"]) or state["time"][k] != now:
-            state, k = self._planned(measurement), 0
+        now, spent = _ns(measurement.time), Decision()
+        k = int(np.searchsorted(state["time_ns"], now))
+        if k == len(state["time_ns"]) or state["time_ns"][k] != now:
+            (state, spent), k = self._planned(measurement), 0
         plan = {name: state[name][k] for name in _SETPOINTS}
         if not self.settings.curtail:
             plan["p_mw"] = None
@@ -131,19 +131,18 @@ class _Prepared(Prepared):
             plan["storage_p_mw"] = plan["storage_q_mvar"] = None
         info = Decision(
             solver=str(state["solver"]), status=str(state["status"]), rung=int(state["rung"]),
-            iterations=int(state["iterations"][k]), solver_time_s=float(state["time_s"][k]),
-            objective=float(state["cost"][k]),
+            iterations=spent.iterations, solver_time_s=spent.solver_time_s, objective=float(state["cost"][k]),
         )  # fmt: skip
         return Setpoints(**plan, info=info), state
 
-    def _planned(self, m: Measurement) -> State:
-        """Return the plan from here on as plain arrays."""
+    def _planned(self, m: Measurement) -> tuple[State, Decision]:
+        """Return the plan from here on as plain arrays, and how it came about."""
         task, units = self.task, self.task.storages
         now = Present(m.time, m.load_p_mw + 1j * m.load_q_mvar, m.p_available_mw, m.slack_vm)
         try:
             series = self.forecast.ahead(task, now, self.periods)
         except ForecastError:
-            return self._still(m)
+            return self._still(m), Decision()
         soc = np.where(np.isfinite(m.soc), m.soc, units.soc)
         window = Window.of(
             task.grid(), points_of(series, m.tap, m.step), task.step_s / 3600, start_mwh=soc * units.e_max_mwh,
@@ -151,21 +150,19 @@ class _Prepared(Prepared):
             end_value=self.settings.worth(),
         )  # fmt: skip
         schedule, how = self._schedule(window)
-        count = len(window)
-        spent: dict[str, Any] = {name: np.zeros(count) for name in ("iterations", "time_s")}
-        spent["iterations"][0], spent["time_s"][0] = how.iterations, how.solver_time_s
-        return {
-            "time": series.times.to_numpy().astype("datetime64[ns]"), "cost": schedule.objective + schedule.penalty,
-            "solver": how.solver, "status": how.status, "rung": how.rung, **spent,
+        plan: State = {
+            "time_ns": np.array([_ns(t) for t in series.times]), "cost": schedule.objective + schedule.penalty,
+            "solver": how.solver, "status": how.status, "rung": how.rung,
             **{name: getattr(schedule, name) for name in _SETPOINTS},
         }  # fmt: skip
+        return plan, how
 
     def _still(self, m: Measurement) -> State:
         """Return a plan of this step alone, in which nothing is done."""
         n, units = len(self.task.inverters), len(self.task.storages)
         return {
-            "time": np.array([m.time], dtype="datetime64[ns]"), "cost": np.array([np.nan]), "solver": "none",
-            "status": "no forecast", "rung": HELD, "iterations": np.zeros(1), "time_s": np.zeros(1),
+            "time_ns": np.array([_ns(m.time)]), "cost": np.array([np.nan]), "solver": "none",
+            "status": "no forecast", "rung": HELD,
             "q_mvar": np.zeros((1, n)), "p_mw": np.minimum(m.p_available_mw, self.task.inverters.s_mva)[None, :],
             "storage_p_mw": np.zeros((1, units)), "storage_q_mvar": np.zeros((1, units)),
         }  # fmt: skip
@@ -213,3 +210,7 @@ class _Prepared(Prepared):
             solver_time_s=found.solver_time_s,
         )  # fmt: skip
         return schedule, how
+
+
+def _ns(time: pd.Timestamp) -> int:
+    return int(time.as_unit("ns").value)

@@ -24,6 +24,7 @@ from feederlab.models.arrays import BoolArray
 from feederlab.models.plant import DeviceState, Plant, Wanted
 from feederlab.models.powerflow.base import engine
 from feederlab.models.scenario import Scenario
+from feederlab.models.truth import Truth
 from feederlab.testing.values import SETPOINTS, equal, read_only
 
 NODE_ARRAYS = ("vm", "load_p_mw", "load_q_mvar")
@@ -40,7 +41,7 @@ class Case:
 
     def __init__(self, controller: Controller, scenario: Scenario, tolerance: float, seed: int) -> None:
         self.controller, self.scenario, self.seed = controller, scenario, seed
-        full = scenario.task()
+        full = replace(scenario.task(), forecast=Truth(scenario.series()))
         self.full_task, self.task = full, restrict_task(controller.sees, full)
         self.seen: BoolArray = visible_nodes(controller.sees, full)
         self.measurements = measurements(scenario, seed)
