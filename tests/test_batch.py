@@ -61,7 +61,8 @@ def heavy(scenario, steps, factor=20.0):
 
 def test_who_offers_it(scenario):
     task = scenario.task()
-    offering = [name for name in registry.BUILT_IN if _offers(registry.create(name).prepare(task))]
+    made = {name: registry.create(name) for name in registry.BUILT_IN if name != "dqn"}  # which needs a file
+    offering = [name for name, controller in made.items() if _offers(controller.prepare(task))]
     assert sorted(offering) == OFFERS
     for spec in ("volt_var:start=previous", "volt_var:response_s=10", "volt_watt:start=previous"):
         assert not _offers(registry.create(spec).prepare(task))

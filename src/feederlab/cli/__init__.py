@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from feederlab.cli import catalogue, compare, console, hosting, opf, report, reproduce, run, show, sweep
+from feederlab.cli import catalogue, compare, console, hosting, opf, report, reproduce, run, show, sweep, train
 from feederlab.errors import FeederlabError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for verb in (
     reproduce.reproduce,
 ):
     app.command()(verb)
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -45,9 +45,10 @@ import gymnasium as gym  # noqa: E402
 
 OBJECTIVE = "voltage_deviation"
 """What the fast layer minimises unless it has an objective of its own: the slow layer's cost, in one slot."""
+_TYPICAL = 3  # days that the scale of the cost is taken from
 
 
-class CapacitorsEnv(gym.Env[Any, Any]):
+class CapacitorsEnv(gym.Env):  # type: ignore[misc]
     """Switching of capacitor banks once in an interval, a fast controller acting in every slot (P3, (10) and (11)).
 
     An episode is a day, drawn from `days`; a step is an interval of T slots.
@@ -81,7 +82,7 @@ class CapacitorsEnv(gym.Env[Any, Any]):
     step
         Length of a slot; default: the scenario's.
     observation, cost_scale
-        The layout and the scale of the cost; default: taken from the days (`Observation.of`, `idle_cost`).
+        The layout and the scale of the cost; default: taken from the days (`Observation.of`, `typical_cost`).
 
     Raises
     ------
@@ -114,12 +115,13 @@ class CapacitorsEnv(gym.Env[Any, Any]):
         self._objective = Objective.parse(OBJECTIVE)
         self._series = lru_cache(maxsize=len(self.days))(self._read_day)
         self.observation = observation or Observation.of(feeder, [self._series(day) for day in self.days])
-        self.cost_scale = cost_scale if cost_scale is not None else self.idle_cost()
+        self.cost_scale = 1.0
+        self.cost_scale = cost_scale if cost_scale is not None else self.typical_cost()
         if not 0 < self.cost_scale < np.inf:
             raise InputError(f"the scale of the cost must be a positive number, not {self.cost_scale}")
         self.observation_space = gym.spaces.Box(-LIMIT, LIMIT, (len(self.observation),), np.float32)
         self.action_space: Any = gym.spaces.Discrete(len(self.actions))
-        self._day, self._taken = self.days[0], list[int]()
+        self._life: _Day | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a day: the one in ``options["day"]``, else one drawn from `days`."""
@@ -131,24 +133,31 @@ class CapacitorsEnv(gym.Env[Any, Any]):
         return self._begin(day), self._about(0.0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take one interval.  ``info["cost"]`` is its cost, not scaled."""
+        """Take one interval.  ``info["cost"]`` is its cost, not scaled.
+
+        Raises
+        ------
+        InputError
+            If the action is no configuration, or no day has begun, or it is over.
+        """
         if not 0 <= int(action) < len(self.actions):
             raise InputError(f"action {action} is no configuration: give 0 to {len(self.actions) - 1}")
-        if self._first >= self._periods:
+        life = self._living()
+        if life.over:
             raise InputError("the day is over: call reset")
         self._told["step"] = self.actions[int(action)]
-        first, self._first = self._first, self._first + self.slots
-        for t in range(first, self._first):
-            self._loop.step(t, self._now, self._recorder)
-        u = np.nan_to_num(self._recorder.u[first : self._first], nan=0.0)
+        first, life.slot = life.slot, life.slot + self.slots
+        for t in range(first, life.slot):
+            life.loop.step(t, life.series, life.recorder)
+        life.taken.append(int(action))
+        u = np.nan_to_num(life.recorder.u[first : life.slot], nan=0.0)
         cost = float(voltage_deviation(u, self._objective.v0, self.scenario.feeder.slack).sum())
-        self._taken.append(int(action))
-        over = self._first >= self._periods
-        return self._ask(), -cost / self.cost_scale, False, over, self._about(cost)
+        return self._ask(), -cost / self.cost_scale, False, life.over, self._about(cost)
 
     def state(self) -> dict[str, Any]:
         """Return, JSON-ready, where the environment stands: its random generator, the day, and the actions so far."""
-        return {"random": self.np_random.bit_generator.state, "day": str(self._day), "actions": list(self._taken)}
+        life = self._living()
+        return {"random": self.np_random.bit_generator.state, "day": str(life.day), "actions": list(life.taken)}
 
     def restore(self, state: dict[str, Any]) -> Any:
         """Go to where `state` was taken, by living the day again; return the observation there."""
@@ -158,18 +167,14 @@ class CapacitorsEnv(gym.Env[Any, Any]):
             seen = self.step(action)[0]
         return seen
 
-    def idle_cost(self) -> float:
-        """Return the mean cost of an interval over the days with inverters at q = 0 and the banks as in the net."""
-        feeder, total, count = self.scenario.feeder, 0.0, 0
-        for day in self.days:
-            series = self._series(day)
-            injection = -series.load_mva
-            p = np.minimum(series.p_available_mw, feeder.inverters.s_mva)
-            self._plant.add_inverters(injection, p, np.zeros_like(p))
-            u = np.nan_to_num(self._plant.flow.solve_batch(injection, slack_vm=series.slack_vm).u, nan=0.0)
-            total += float(voltage_deviation(u, self._objective.v0, feeder.slack).sum())
-            count += len(series)
-        return self.slots * total / count
+    def typical_cost(self) -> float:
+        """Return the median cost of an interval under random switching, on at most `_TYPICAL` of the days."""
+        rng, costs = np.random.default_rng(0), list[float]()
+        for k in np.unique(np.linspace(0, len(self.days) - 1, _TYPICAL).astype(int)):
+            self._begin(self.days[k])
+            while not self._living().over:
+                costs.append(self.step(rng.integers(len(self.actions)))[4]["cost"])
+        return float(np.median(costs))
 
     def _read_day(self, day: pd.Timestamp) -> Series:
         return self.scenario.days(day).series()
@@ -177,25 +182,50 @@ class CapacitorsEnv(gym.Env[Any, Any]):
     def _begin(self, day: pd.Timestamp) -> Any:
         """Prepare everything afresh, so that a day does not depend on those before; return the first observation."""
         window, series = self.scenario.days(day), self._series(day)
-        self._day, self._taken, self._first, self._periods = day, [], 0, len(series)
-        self._now = _with_an_end(series)
         task = replace(window.task(self._objective), forecast=Truth(series))
         prepared = self._controller.prepare(restrict_task(self._controller.sees, task), seed=0)
-        self._loop = Loop(self._plant, self._controller, prepared, task, Sensors(0.0, 0.0, 0, 0))
-        self._recorder = Recorder(window, self._now)
+        loop = Loop(self._plant, self._controller, prepared, task, Sensors(0.0, 0.0, 0, 0))
+        longer = _with_an_end(series, window.step)
+        self._life = _Day(day, longer, loop, Recorder(window, longer))
         return self._ask()
 
     def _ask(self) -> Any:
         """Return the observation on which the next action is due: start the slot, and break off at the question."""
-        self._told["step"] = None
+        life, self._told["step"] = self._living(), None
         try:
-            self._loop.step(self._first, self._now, self._recorder)
+            life.loop.step(life.slot, life.series, life.recorder)
         except _Question as question:
             return self.observation.read(self.scenario.feeder, question.mean)
         raise RuntimeError("the slow layer was not asked at the start of an interval")
 
+    def _living(self) -> _Day:
+        if self._life is None:
+            raise InputError("no day has begun: call reset")
+        return self._life
+
     def _about(self, cost: float) -> dict[str, Any]:
-        return {"cost": cost, "day": str(self._day.date()), "interval": len(self._taken)}
+        life = self._living()
+        return {"cost": cost, "day": str(life.day.date()), "interval": len(life.taken)}
+
+
+@dataclass(eq=False)
+class _Day:
+    """A day as far as it has been lived: the next slot, and the actions taken.
+
+    series : the day's slots and, once more, the last (`_with_an_end`).
+    """
+
+    day: pd.Timestamp
+    series: Series
+    loop: Loop
+    recorder: Recorder
+    slot: int = 0
+    taken: list[int] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether every slot has been lived."""
+        return self.slot >= len(self.series) - 1
 
 
 class _Question(Exception):
@@ -240,12 +270,11 @@ def _slots(every: str, slot: pd.Timedelta) -> int:
     return int(length / slot)
 
 
-def _with_an_end(series: Series) -> Series:
+def _with_an_end(series: Series, slot: pd.Timedelta) -> Series:
     """Return the series with its last slot once more: the last observation is read where that slot begins."""
     return Series(
-        series.times.append(pd.DatetimeIndex([series.times[-1] + (series.times[-1] - series.times[-2])])),
-        *(
-            np.append(values, values[-1:], axis=0)
-            for values in (series.load_mva, series.p_available_mw, series.slack_vm)
-        ),
+        times=pd.DatetimeIndex([*series.times, series.times[-1] + slot]),
+        load_mva=np.append(series.load_mva, series.load_mva[-1:], axis=0),
+        p_available_mw=np.append(series.p_available_mw, series.p_available_mw[-1:], axis=0),
+        slack_vm=np.append(series.slack_vm, series.slack_vm[-1:]),
     )

@@ -16,6 +16,7 @@ from feederlab.controllers.base import (
     Setpoints,
     State,
 )
+from feederlab.errors import InputError
 from feederlab.learn.policy import Policy
 from feederlab.models.feeder import Feeder
 
@@ -27,7 +28,7 @@ class Dqn(Controller):
     policy : file that ``feederlab train dqn`` wrote.  It needs no torch, and reading it runs no code.
     """
 
-    policy: str
+    policy: str = ""
     sees: ClassVar[Information] = GLOBAL
 
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
@@ -38,8 +39,11 @@ class Dqn(Controller):
         ResultFileError
             If the file is missing or damaged.
         InputError
-            If it was trained for another feeder, other devices or another interval; the message names the difference.
+            If none is named, or it was trained for another feeder, other devices or another interval; the message
+            names the difference.
         """
+        if not self.policy:
+            raise InputError("dqn needs a policy: policy=FILE; `feederlab train dqn` writes one")
         policy = Policy.load(self.policy)
         policy.check(task.grid(), task.step_s, self.policy)
         return Greedy(policy, task.grid())

@@ -70,7 +70,7 @@ def train_dqn(
     every: str = "5min",
     days: int | Days = 20,
     holdout: int | Days = 3,
-    steps: int = 30_000,
+    steps: int = 15_000,
     seed: int = 0,
     settings: DqnSettings | None = None,
     evaluate_every: int = 0,
