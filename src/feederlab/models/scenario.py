@@ -12,6 +12,7 @@ from feederlab.errors import InputError
 from feederlab.models.arrays import ComplexArray, FloatArray, IntArray, frozen
 from feederlab.models.devices import Elements
 from feederlab.models.feeder import Feeder
+from feederlab.models.minutes import MinuteNoise
 from feederlab.models.objective import Objective
 from feederlab.models.profiles import Key, Profile
 from feederlab.models.scoring import voltage_penalty
@@ -61,6 +62,7 @@ class Scenario:
 
     band : (2, nodes) lowest and highest voltage magnitude (p.u.).
     start, periods, step : first instant, number of steps, and their length.
+    noise : on the values of every step.  minutes : inside the steps of the data, where the scenario's are shorter.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Scenario:
     periods: int
     step: pd.Timedelta
     noise: ProfileNoise | None = None
+    minutes: MinuteNoise | None = None
     notes: tuple[str, ...] = field(default=())
 
     @classmethod
@@ -176,7 +179,8 @@ class Scenario:
 
     def trimmed(self) -> Scenario:
         """Return the scenario with no more data than its own window needs: light to send to another process."""
-        return replace(self, profiles={key: p.cut(self.times, self.step) for key, p in self.profiles.items()})
+        cut = Profile.cut if self.minutes is None else self.minutes.cut
+        return replace(self, profiles={key: cut(p, self.times, self.step) for key, p in self.profiles.items()})
 
     def resample(self, step: str | pd.Timedelta) -> Scenario:
         """Return the scenario with another step length over the same span; it must divide a day."""
@@ -190,6 +194,10 @@ class Scenario:
     def with_noise(self, sigma: float, seed: int, *, one_sided: bool = False) -> Scenario:
         """Return the scenario with noisy profiles (`ProfileNoise`)."""
         return replace(self, noise=ProfileNoise(sigma, seed, one_sided))
+
+    def with_minutes(self, seed: int = 0, correlation: float = 3.0) -> Scenario:
+        """Return the scenario in steps of one minute, with noise inside the steps of the data (`MinuteNoise`)."""
+        return replace(self.resample("1min"), minutes=MinuteNoise(seed, correlation))
 
     def with_band(self, low: float, high: float) -> Scenario:
         """Return the scenario with another voltage band (p.u.)."""
@@ -282,6 +290,11 @@ class Scenario:
             if mine:
                 here, there = np.array(mine).T
                 values[:, here] = profile.sample(self.times, self.step)[:, there]
+                if self.minutes is not None:
+                    most = np.full(len(profile.index), np.inf)
+                    if table == "sgen":
+                        most[there] = np.abs(constant[here])
+                    values[:, here] += self.minutes.of(profile, table, most, self.times, self.step)[:, there]
         return self._noisy(values * elements.scaling, table, column, elements.index)
 
     def _noisy(self, values: FloatArray, table: str, column: str, index: IntArray) -> FloatArray:

@@ -23,6 +23,7 @@ SCENARIOS: dict[str, tuple[str, str]] = {
     "mapdn141": (_MAPDN, "141 buses, 22 PV sites in 9 zones, PV peak 4 x load peak, 3 min (MAPDN on SimBench's year)"),
     "mapdn322": (_MAPDN, "322 buses, 20 kV and three 0.4 kV grids, 38 PV sites in 22 zones, 3 min (MAPDN)"),
     "sce47": (f"{_HERE}.sce47:load", "47 buses, 5 PV plants, 3 capacitors (Southern California Edison)"),
+    "sce47_minutes": (f"{_HERE}.sce47:load_minutes", "sce47 in steps of one minute, with clouds and customers in them"),
     "cigre_lv": (f"{_HERE}.plain:load_cigre", "44 buses, 0.4 kV: residential, industrial and commercial (CIGRE)"),
     "cigre_mv": (f"{_HERE}.plain:load_cigre", "15 buses, 20 kV (CIGRE)"),
     "case33": (_CASE, "33 buses, 12.66 kV, Baran and Wu (MATPOWER case33bw)"),

@@ -51,6 +51,11 @@ def load(name: str = "sce47", *, power_factor: float = POWER_FACTOR, seed: int =
     return Scenario.build(Feeder.from_pandapower(net, name), plain_profiles(net, seed), name=name, band=BAND)
 
 
+def load_minutes(name: str = "sce47_minutes") -> Scenario:
+    """Return `load` in slots of one minute, as P3 has them, with clouds and customers inside the quarter hours."""
+    return load(name).with_minutes()
+
+
 def sce47_net(power_factor: float = POWER_FACTOR) -> Any:
     """Return the net with its peak loads, PV at its rated power, and capacitors closed."""
     import pandapower
