@@ -53,6 +53,7 @@ class Certificate:
     bound_plain : what the relaxation gives without tightening.
     excess, least_excess : voltage excess, and its proven lower bound (p.u. of squared magnitude).
     out_of_band : whether some bus is counted out of band, by the tolerance of `metrics.per_step`.
+    window_bound : lower bound of the whole window's cost, storage decided (NaN: unknown); None without storage.
     Without bounds, `bound` and `least_excess` are nan.
     """
 
@@ -62,6 +63,7 @@ class Certificate:
     excess: FloatArray
     least_excess: FloatArray
     out_of_band: BoolArray
+    window_bound: float | None = None
 
     @classmethod
     def of(cls, run: xr.Dataset, bounds: xr.Dataset | None) -> Certificate:
@@ -75,6 +77,7 @@ class Certificate:
             bound_plain=bounded("bound_plain" if bounds is not None and "bound_plain" in bounds else "bound"),
             excess=_floats(run["voltage_excess"]), least_excess=bounded("least_excess"),
             out_of_band=_floats(run["out_share"]) > 0,
+            window_bound=float(bounds["window_bound"]) if bounds is not None and "window_bound" in bounds else None,
         )  # fmt: skip
 
     @property
@@ -84,8 +87,18 @@ class Certificate:
 
     @property
     def gap_percent(self) -> float:
-        """The gap over the window in percent of the bound (`percent_above_bound`)."""
-        return percent_above_bound(self.cost, self.bound)
+        """The gap over the window in percent of the bound (`percent_above`)."""
+        return self.percent_above(self.cost)
+
+    def percent_above(self, cost: FloatArray, *, plain: bool = False) -> float:
+        """Return by how much a cost, (T,), lies above the bound over the window, in percent (`percent_above_bound`).
+
+        With storage the bound is that of the whole window, which no step can be told from.
+        plain : the bound without tightening; that of a window has none.
+        """
+        if self.window_bound is not None:
+            return percent_above_bound(cost.sum(keepdims=True), np.array([self.window_bound]))
+        return percent_above_bound(cost, self.bound_plain if plain else self.bound)
 
     @property
     def step_percent(self) -> FloatArray:

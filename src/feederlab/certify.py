@@ -8,9 +8,13 @@ Where the relaxation is loose (under reverse flow against an upper voltage limit
 tightened (`models.branchflow.tightening`), which needs the cost of some setpoints in AC: that of the relaxation's own,
 or a better one that is known.  Plain and tightened bound are both kept.
 
-A bound holds for one course of everything that is not an inverter setpoint: taps, capacitor steps, storage.  Without
-one it is the scenario's own (positions as in the net, storage idle).  A bound over storage schedules would need the
-relaxation of the whole window at once; a per-step one would be wrong.
+A step's bound holds for one course of everything that is not an inverter setpoint: taps, capacitor steps, storage.
+Without one it is the scenario's own (positions as in the net, storage idle).
+
+Storage ties the steps together, so what the best storage schedule could have saved only shows over the whole window:
+there the relaxation of all steps at once (`models.branchflow.multiperiod`) gives a bound over all setpoints of
+inverters and storage.  It asks for as much stored energy at the end as the run left, unit by unit: a run that empties
+its storage is held against schedules that may do so too, and one that fills it against those that must.
 """
 
 from __future__ import annotations
@@ -25,8 +29,10 @@ from feederlab.certificate import GAP_FLOOR, Certificate
 from feederlab.controllers.base import ControlTask
 from feederlab.errors import InputError
 from feederlab.models.arrays import FloatArray
+from feederlab.models.branchflow.multiperiod import WindowRelaxation
 from feederlab.models.branchflow.relaxation import Relaxation, RelaxationSolution
 from feederlab.models.branchflow.tightening import Tightening
+from feederlab.models.multiperiod.window import Window
 from feederlab.models.operating_point import OperatingPoint
 from feederlab.models.powerflow.base import engine
 from feederlab.models.scenario import Scenario
@@ -41,6 +47,8 @@ PROOF = 1e-8
 
 LOOSE = 2e-4
 """Share of the bound by which the cheapest known cost may lie above it before the relaxation is tightened."""
+LARGEST = 200_000
+"""Steps times nodes of the largest window that is bounded as a whole."""
 _ROUNDS, _WORTH = 6, 0.1  # a round must close this share of what is left, or it is the last
 
 
@@ -78,7 +86,9 @@ def lower_bounds(
         what the plain relaxation gives; ``tightened``: 1 where it was tightened; ``upper``: the cheapest known cost,
         the relaxation's own setpoints included; ``least_excess``: of the voltage excess (p.u. of squared magnitude),
         0 where none is proven; ``least_excess_relaxed``: the least excess that the relaxation claims to reach;
-        ``cone_gap``: of the plain relaxation.
+        ``cone_gap``: of the plain relaxation.  With storage also ``window_bound``, a single number: of the sum of
+        objective plus voltage penalty over the window, over all schedules of storage (and setpoints of inverters) that
+        end with at least the energy that the course ends with; NaN beyond `LARGEST` steps times nodes.
 
     Raises
     ------
@@ -103,6 +113,9 @@ def lower_bounds(
         "least_excess_relaxed": "p.u.", "cone_gap": "1",
     }  # fmt: skip
     variables = {name: ("time", np.array([s[name] for s in steps]), {"units": unit}) for name, unit in units.items()}
+    if len(task.storages):
+        whole = bounder.window(scenario, course)
+        variables["window_bound"] = ((), whole, {"units": cost_unit, "long_name": "bound of the window's sum"})  # type: ignore[assignment]
     return xr.Dataset(variables, coords={"time": scenario.times.to_numpy()}, attrs={"curtail": int(curtail)})
 
 
@@ -131,6 +144,19 @@ class _Bounder:
             "bound": bound, "bound_plain": min(plain.bound, bound), "upper": upper, "tightened": tightened,
             "least_excess": proven, "least_excess_relaxed": claimed, "cone_gap": plain.cone_gap,
         }  # fmt: skip
+
+    def window(self, scenario: Scenario, course: xr.Dataset | None) -> float:
+        """Return the bound of the whole window, -inf if the solver failed."""
+        task, feeder = self._task, self._task.grid()
+        if scenario.periods * feeder.n_nodes > LARGEST:
+            return np.nan
+        units, end = task.storages, None
+        if course is not None:
+            # A record in single precision is off by some 1e-7 of its values.
+            end = np.maximum(_floats(course["energy_mwh"][-1]) - 1e-6 * units.e_max_mwh, 0.0)
+        points = tuple(_points(scenario, task, course, storage=False))
+        hours = scenario.step.total_seconds() / 3600
+        return WindowRelaxation(self._relaxation).solve(Window.of(feeder, points, hours, end_mwh=end)).bound
 
     def _tightened(
         self, tightening: Tightening, point: OperatingPoint, plain: RelaxationSolution, upper: float
@@ -212,15 +238,18 @@ def _floats(values: Any) -> FloatArray:
     return np.asarray(values.to_numpy(), dtype=float)
 
 
-def _points(scenario: Scenario, task: ControlTask, course: xr.Dataset | None) -> Iterator[OperatingPoint]:
-    """Yield every step's operating point, storage at its power in `course`."""
+def _points(
+    scenario: Scenario, task: ControlTask, course: xr.Dataset | None, *, storage: bool = True
+) -> Iterator[OperatingPoint]:
+    """Yield every step's operating point, storage at its power in `course`, or left out."""
     series, units = scenario.series(), task.storages
     on = units.node >= 0
     for t in range(len(series)):
         load, taps, steps, use = series.load_mva[t].copy(), None, None, 0.0
-        if course is not None:
+        if course is not None and storage:
             use = float(np.abs(_floats(course["storage_p_mw"][t])).sum())
             power = _floats(course["storage_p_mw"][t]) + 1j * _floats(course["storage_q_mvar"][t])
             np.add.at(load, units.node[on], power[on])
+        if course is not None:
             taps, steps = (course[name][t].to_numpy().astype(np.int64) for name in ("tap", "step"))
         yield OperatingPoint(load, series.p_available_mw[t], float(series.slack_vm[t]), taps, steps, use)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from feederlab.certificate import CERTIFIED_PERCENT, Certificate, percent_above_bound
+from feederlab.certificate import CERTIFIED_PERCENT, Certificate
 from feederlab.models.arrays import BoolArray, FloatArray
 
 if TYPE_CHECKING:
@@ -174,8 +174,9 @@ METRICS: tuple[Metric, ...] = (
            lambda run: _mean(run("realised"))),
     Metric("gap_pct", "gap", "%", "", "certified gap: objective above the certified lower bound; that bound holds the "
            "price of leaving the band and the objective does not, so it is negative where a run saves by leaving the "
-           "band, or where no setpoints can keep it", _OWN,
-           lambda run: percent_above_bound(run("realised"), run.certificate.bound)),
+           "band, or where no setpoints can keep it; with storage, the bound of the whole window over all schedules "
+           "that leave as much energy stored", _OWN,
+           lambda run: run.certificate.percent_above(run("realised"))),
     Metric("gap_penalised_pct", "gap with penalty", "%", "low", "certified gap with the voltage penalty on both sides",
            _OWN, lambda run: run.certificate.gap_percent),
     Metric("max_loading_pct", "max loading", "%", "low", "highest loading of any line or transformer", _OWN,
@@ -250,7 +251,7 @@ METRICS: tuple[Metric, ...] = (
            "above the optimum, penalty included", _OWN, lambda run: _share_within(run.certificate.step_percent)),
     Metric("gap_plain_pct", "gap untightened", "%", "", "what `gap_pct` would be against the relaxation "
            "without tightening; where no setpoints keep the band, that may not know it, and the two differ widely",
-           _OWN, lambda run: percent_above_bound(run("realised"), run.certificate.bound_plain)),
+           _OWN, lambda run: run.certificate.percent_above(run("realised"), plain=True)),
     Metric("gap_mean_pct", "mean gap of a step", "%", "low", "mean over the steps of the certified gap of a step, "
            "penalty included, in percent of its bound", _OWN, lambda run: _mean(run.certificate.step_percent)),
     Metric("gap_max_pct", "largest gap of a step", "%", "low", "the largest of them", _OWN,

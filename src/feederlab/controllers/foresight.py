@@ -197,11 +197,12 @@ class _Prepared(Prepared):
         if not task.grid().is_radial:
             return None
         from feederlab.models.branchflow.multiperiod import WindowRelaxation
+        from feederlab.models.branchflow.relaxation import Relaxation
 
-        relaxation = WindowRelaxation(
+        step = Relaxation(
             task.grid(), task.band, task.objective, task.voltage_penalty, curtail=self.settings.curtail
-        )
-        found = relaxation.solve(window)
+        )  # fmt: skip
+        found = WindowRelaxation(step).solve(window)
         if found.status == "failed":
             return None
         schedule = self.model.follow(window, found.q_mvar, found.p_mw, found.storage_p_mw, found.storage_q_mvar)

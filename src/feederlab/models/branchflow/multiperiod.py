@@ -20,9 +20,7 @@ from feederlab.models.branchflow.costs import Costs
 from feederlab.models.branchflow.parameters import within_limits
 from feederlab.models.branchflow.relaxation import Relaxation, Step
 from feederlab.models.coneprogram import Clarabel, ConeSolution, dual_bound
-from feederlab.models.feeder import Feeder
 from feederlab.models.multiperiod.window import Fleet, Window
-from feederlab.models.objective import Objective
 
 _SETTINGS = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9, "max_iter": 200}
 _SMALL = 0.05  # of the unit: an optimum below this is solved for again at its own scale
@@ -52,21 +50,10 @@ class WindowBound:
 
 
 class WindowRelaxation:
-    """The relaxation of one feeder and objective over windows.
+    """A feeder's relaxation over windows; `step` is that of one step, whose program it uses."""
 
-    Parameters and errors as `Relaxation`.
-    """
-
-    def __init__(
-        self,
-        feeder: Feeder,
-        band: FloatArray,
-        objective: Objective,
-        voltage_penalty: float,
-        *,
-        curtail: bool = False,
-    ) -> None:
-        self.step = Relaxation(feeder, band, objective, voltage_penalty, curtail=curtail, loss_weight=0.0)
+    def __init__(self, step: Relaxation) -> None:
+        self.step = step
 
     def solve(self, window: Window) -> WindowBound:
         """Return the bound of a window."""
