@@ -40,6 +40,7 @@ class ScenarioChoice:
     name : a named scenario, or a .json / .m file.  label : its name in tables; needed where two would share one.
     profiles : folder.  step, band : step length, and lowest and highest voltage (p.u.); None: the scenario's own.
     profile_noise : of loads and sun, in standard deviations (`ProfileNoise`), drawn from the study's first seed.
+    add : devices to add, e.g. ``"storage=17:0.5:2"`` (`feederlab.models.additions`).
     """
 
     __pydantic_config__ = _STRICT
@@ -50,14 +51,18 @@ class ScenarioChoice:
     step: str | None = None
     band: Annotated[tuple[float, float], checks.accepted_by(checks.band)] | None = None
     profile_noise: _Size = 0.0
+    add: tuple[Annotated[str, checks.accepted_by(checks.addition)], ...] = ()
 
     def load(self, seed: int, at: Place, wrong: Fault) -> Scenario | None:
         """Return the scenario over all its data; None after `wrong` was told what is the matter."""
+        from feederlab.models.additions import read_additions
         from feederlab.scenarios import load_scenario
 
         key = "name"
         try:
             scenario = load_scenario(self.name, profiles=self.profiles, band=self.band)
+            key = "add"
+            scenario = scenario.with_devices(**read_additions(self.add)) if self.add else scenario
             key = "step"
             scenario = scenario if self.step is None else scenario.resample(self.step)
             key = "profile_noise"

@@ -60,6 +60,13 @@ def band(limits: tuple[float, float]) -> None:
     checked_band(limits)
 
 
+def addition(text: str) -> None:
+    """Refuse a device that cannot be read."""
+    from feederlab.models.additions import read_additions
+
+    read_additions([text])
+
+
 def record(detail: str) -> None:
     """Refuse a degree of detail that runs cannot be kept in."""
     from feederlab.simulate import RunOptions

@@ -27,6 +27,13 @@ def compare(
     controller: Annotated[
         list[str] | None, typer.Option("-c", "--controller", help="NAME[:key=value,...]; give it once per row.")
     ] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A device to add: storage=BUS:P_MW:E_MWH, capacitor=BUS:Q_MVAR:STEPS, "
+            "regulator=LINE:LOWEST:HIGHEST:PERCENT, inverter=BUS:S_MVA:P_MW."
+        ),
+    ] = None,
     profiles: Annotated[str | None, typer.Option(help="Folder of <table>.<column>.csv|parquet profiles.")] = None,
     start: Annotated[str | None, typer.Option(help="First day [default: first of the data].")] = None,
     days: Annotated[float, typer.Option(help="Length of the window.")] = 1.0,
@@ -66,7 +73,8 @@ def compare(
         raise InputError("give a scenario (feederlab scenarios lists them) or --replay RUN.json")
     else:
         study = Study(
-            (ScenarioChoice(scenario, "", profiles, step, read_band(band), profile_noise),), by_spec(controller or ()),
+            (ScenarioChoice(scenario, "", profiles, step, read_band(band), profile_noise, tuple(add or ())),),
+            by_spec(controller or ()),
             Windows(() if start is None else (start,), days=days), (seed,), objective=objective,
             options=Loop(mismatch, noise, dropout, delay), output=Output(record=record), chunk=chunk,
         ).absolute()  # fmt: skip

@@ -24,7 +24,7 @@ SHOWN = (
 )  # fmt: skip
 """The metrics that a table may show, in their order; the files hold them all."""
 _DROPPED_FIRST = (
-    "q_mean_mvar", "max_loading_pct", "curtailed_mwh", "stored_mwh", "objective", "fallbacks", "v_out_pct", "decide_ms_p50",
+    "q_mean_mvar", "max_loading_pct", "curtailed_mwh", "stored_mwh", "fallbacks", "v_out_pct", "decide_ms_p50",
     "max_drop_pu", "max_rise_pu", "gap_penalised_pct", "infeasible_proven", "gap_plain_pct", "gap_p95_pct",
 )  # fmt: skip
 WIDTH = 120

@@ -155,6 +155,8 @@ def with_devices(
         added[pandapower.create_sgen(net, bus, p_mw=p_mw, sn_mva=s_mva, controllable=True)] = p_mw
     if shape is not None and added:
         profiles["sgen", "p_mw"] = _joined(scenario, profiles.get(("sgen", "p_mw")), added, shape)
+    if "controllable" not in net.storage:
+        net.storage["controllable"] = True  # what is there may be controlled; a new row would make it False
     for bus, (p_mw, e_mwh) in storages.items():
         pandapower.create_storage(
             net, bus, p_mw=0.0, max_e_mwh=SOC_HIGH * e_mwh, min_e_mwh=SOC_LOW * e_mwh, max_p_mw=p_mw, min_p_mw=-p_mw,
