@@ -1,6 +1,7 @@
 """The environment is the closed loop of `simulate`, keeps Gymnasium's promises, and can be put back to any step."""
 
 import json
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -76,8 +77,6 @@ def test_the_observation_is_the_mean_of_the_interval_before(banks):
 
 
 def test_net_power_counts_generation_negative_and_charging_positive():
-    from dataclasses import replace
-
     from feederlab.testing import example_scenario
     from feederlab.testing.trials import measurements
 
