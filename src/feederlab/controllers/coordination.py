@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 
 from feederlab.controllers.base import (
     GLOBAL,
@@ -28,6 +29,7 @@ from feederlab.controllers.ladder import CONVEX, HELD, LOOSER, PRIMARY, SOLVER_E
 from feederlab.controllers.storage_droop import StorageDroop
 from feederlab.errors import InputError, UnknownNameError
 from feederlab.models.arrays import FloatArray
+from feederlab.models.predictors.actions import Actions
 from feederlab.models.predictors.least_change import LeastChange, least_change
 from feederlab.models.predictors.neighbours import links_text
 
@@ -126,6 +128,8 @@ class _Prepared(Prepared):
             self._models.append((PRIMARY, model_of(settings.predictor, neighbours, task, settings.file)))
         if settings.predictor == "exact":
             self._models.append((CONVEX, model_of("lindistflow", neighbours, task, "")))
+        for _, model in self._models:
+            model.check(self._tried(task))
 
     def initial_state(self) -> State:
         return {"inner": self._inner.initial_state(), **self._proposals.initial_state()}
@@ -147,6 +151,18 @@ class _Prepared(Prepared):
                 return found, state
         info = Decision(solver="none", status="held", rung=HELD)
         return Setpoints(tap=asked.tap, step=asked.step, info=info, again=asked.again), state
+
+    def _tried(self, task: ControlTask) -> Actions:
+        """Return which actions the local controllers decide, as a first look at a flat, unloaded grid shows."""
+        state, none = self._proposals.initial_state(), np.zeros(len(task.inverters))
+        flat = Measurement(
+            pd.Timestamp(0), 0, np.ones(task.nodes), np.zeros(task.nodes), np.zeros(task.nodes), 1.0, none, none, none,
+            state["storage_p_mw"], state["storage_q_mvar"], state["soc"], task.tap_changers.tap, task.capacitors.step,
+            np.zeros(len(task.tap_changers)), np.zeros(len(task.tap_changers)), np.zeros(len(task.capacitors)),
+            np.zeros(len(task.capacitors)),
+        )  # fmt: skip
+        asked, _ = self._inner.step(self._inner.initial_state(), mask(self._inner_sees, flat, self._inner_seen))
+        return self._proposals.read(asked, flat).actions
 
     def _coordinated(self, model: Model, proposal: Proposal, seen: Measurement, rung: int) -> Setpoints | None:
         actions, answer = proposal.wanted.copy(), []

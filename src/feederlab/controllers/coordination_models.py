@@ -20,7 +20,7 @@ from feederlab.models.predictors.base import Predictor
 from feederlab.models.predictors.exact import ExactPredictor
 from feederlab.models.predictors.linear import LinearPredictor, slopes_of
 from feederlab.models.predictors.neighbours import neighbourhoods
-from feederlab.models.predictors.polynomial import VoltagePolynomial, VoltagePolynomials
+from feederlab.models.predictors.polynomial import VoltagePolynomials
 from feederlab.models.sensitivity import Sensitivity
 
 
@@ -75,6 +75,9 @@ class Model(ABC):
                 mine |= np.array([zone == task.zone[own] for zone in task.zone])
         mine[task.grid().slack] = False
         return every[mine]
+
+    def check(self, actions: Actions) -> None:  # noqa: B027 (most predict any actions)
+        """Raise `InputError` if these actions have no predictor."""
 
     @abstractmethod
     def predictor(self, group: Group, proposal: Proposal, seen: Measurement) -> Predictor:
@@ -149,30 +152,33 @@ class PolynomialModel(Model):
                 f"the polynomials {file!r} were fitted for neighbours={self._fitted.neighbours}, not {neighbours}"
             )
         self._file, self._by_actions = file, {g.actions: g for g in self._fitted.groups}
-        acting = [t.node[(t.node >= 0) & (t.s_mva > 0)] for t in (task.storages, task.inverters)]
-        own = {int(task.grid().node_bus[n]) for n in np.concatenate(acting)}
-        others = {bus for g in self._fitted.groups for bus in g.buses} - own
-        if others:
-            raise InputError(
-                f"the polynomials {file!r} were fitted on {self._fitted.feeder!r} with devices at buses "
-                f"{sorted(others)}, where this feeder has none; fit them again (fit_polynomial)"
-            )
+
+    def check(self, actions: Actions) -> None:
+        """Raise `InputError` unless there are polynomials of these actions at the buses where they act."""
+        known, bus = "; ".join(", ".join(g.actions) for g in self._fitted.groups), self._task.grid().node_bus
+        for group in self.groups(actions):
+            names = actions.part(group.rows).names
+            wanted = tuple(int(b) for b in bus[group.watched])
+            fitted = self._by_actions.get(names)
+            if fitted is None:
+                raise InputError(
+                    f"the polynomials {self._file!r} were fitted for {known}, not for {', '.join(names)}; fit them for "
+                    "what these local controllers decide (fit_polynomial)"
+                )
+            if fitted.buses != wanted:
+                raise InputError(
+                    f"the polynomials {self._file!r} were fitted on {self._fitted.feeder!r} for devices at buses "
+                    f"{fitted.buses}, and here they stand at {wanted}; fit them on this feeder (fit_polynomial)"
+                )
 
     def watched(self, agents: IntArray, own: int) -> IntArray:
-        return agents[agents != self._task.grid().slack]
+        others: IntArray = agents[np.flatnonzero(agents != self._task.grid().slack)]
+        return others
 
     def predictor(self, group: Group, proposal: Proposal, seen: Measurement) -> Predictor:
-        names = proposal.actions.part(group.rows).names
-        fitted = self._by_actions.get(names)
-        if fitted is None:
-            raise InputError(_unfitted(self._file, names, self._fitted.groups))
+        fitted = self._by_actions[proposal.actions.part(group.rows).names]
         vm = seen.vm[group.watched]
         return fitted.at(np.where(np.isfinite(vm), vm, 1.0), proposal.present[group.rows])
-
-
-def _unfitted(file: str, names: tuple[str, ...], groups: tuple[VoltagePolynomial, ...]) -> str:
-    known = "; ".join(", ".join(g.actions) for g in groups)
-    return f"the polynomials {file!r} were fitted for {known}, not for {', '.join(names)}; fit them for these actions"
 
 
 def _switched(task: ControlTask, proposal: Proposal, seen: Measurement) -> tuple[IntArray, IntArray]:

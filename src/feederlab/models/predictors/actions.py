@@ -10,6 +10,8 @@ from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
 
 KINDS = ("q_mvar", "p_mw", "storage_p_mw", "storage_q_mvar")
 """Setpoints that are actions, in the order of the vector."""
+UNITS = (1j, 1.0, -1.0, -1j)
+"""What one MVAr or MW of each injects (MVA, generation positive)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +46,7 @@ class Actions:
     @property
     def unit(self) -> ComplexArray:
         """(k,) what one MW or MVAr of each action injects into its node (MVA, generation positive)."""
-        return np.array([1j, 1.0, -1.0, -1j], dtype=np.complex128)[self.kind]
+        return np.array(UNITS, dtype=np.complex128)[self.kind]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from feederlab.models.predictors.base import Predicted, Predictor
 from feederlab.models.reduced.subproblem import Sides, Step, Subproblem, solve
 
 _PRICE = 1e4  # of one unit of action over the largest slope
-_ROUNDS = 60
+_ROUNDS = 30
 _SMALL, _DONE = 1e-4, 1e-9  # steps, of the unit of action
 _SMALLEST = 1e-9  # trust region, of the unit of action
 _CURVATURE = 1e-3  # least eigenvalue of the Hessian, whose own part is one
