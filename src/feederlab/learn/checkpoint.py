@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feederlab import atomic
 from feederlab.errors import ResultFileError
 from feederlab.learn.extra import need
 from feederlab.learn.tensors import Arrays, read_tensors, write_tensors
@@ -66,7 +65,6 @@ class Checkpoints:
         ResultFileError
             If that checkpoint is damaged, or belongs to another training.  Older ones stay as they are.
         """
-        atomic.sweep(self.folder / "step")
         files = list(self.files().values())
         if not files:
             return None

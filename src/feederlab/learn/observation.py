@@ -42,10 +42,8 @@ class Observation:
         net = np.vstack([_offered(feeder, series)[:, at] for series in days])
         spread = net.std(axis=0)
         half = np.maximum(feeder.capacitors.max_step, 1) / 2
-        names = [f"net p at bus {feeder.node_bus[n]}" if feeder.node_bus[n] >= 0 else f"net p at node {n}" for n in at]
-        names += [f"step of bank {index}" for index in feeder.capacitors.index]
         return cls(
-            names=tuple(names), units=("MW",) * len(at) + ("steps",) * len(half),
+            names=entries(feeder), units=("MW",) * len(at) + ("steps",) * len(half),
             centre=frozen(np.concatenate([net.mean(axis=0), half])),
             scale=frozen(np.concatenate([np.where(spread > 1e-9, spread, 1.0), half])),
         )  # fmt: skip
@@ -76,6 +74,13 @@ class Observation:
         net = net_power(mean, feeder.inverters, feeder.storages)[_nodes(feeder)]
         scaled = (np.concatenate([net, mean.step]) - self.centre) / self.scale
         return np.clip(np.nan_to_num(scaled, nan=0.0), -LIMIT, LIMIT).astype(np.float32)
+
+
+def entries(feeder: Feeder) -> tuple[str, ...]:
+    """Return what each entry of the observation of a feeder means."""
+    bus = feeder.node_bus
+    power = [f"net p at bus {bus[n]}" if bus[n] >= 0 else f"net p at node {n}" for n in _nodes(feeder)]
+    return (*power, *(f"step of bank {index}" for index in feeder.capacitors.index))
 
 
 def net_power(measurement: Measurement, inverters: Inverters, storages: Storages) -> FloatArray:

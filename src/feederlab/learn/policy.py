@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from feederlab.controllers.base import Measurement
 from feederlab.errors import InputError, ResultFileError
 from feederlab.learn.likeness import differences, likeness
-from feederlab.learn.observation import Observation
+from feederlab.learn.observation import Observation, entries
 from feederlab.learn.tensors import Arrays, read_tensors, write_tensors
 from feederlab.models.arrays import FloatArray, IntArray, frozen
 from feederlab.models.feeder import Feeder
@@ -67,6 +68,9 @@ class Policy:
             Naming every difference; `where` names the policy.
         """
         found = differences(self.feeder, likeness(feeder))
+        pairs = zip_longest(self.observation.names, entries(feeder), fillvalue="nothing")
+        if not found and (other := next((pair for pair in pairs if pair[0] != pair[1]), None)):
+            found.append(f"its observation has {other[0]!r} where this feeder has {other[1]!r}")
         if not np.isclose(interval_s, self.interval_s):
             found.append(
                 f"it decides every {self.interval_s:g} s, here every {interval_s:g} s (two_timescale:slow=dqn,"
@@ -124,7 +128,5 @@ class Policy:
             raise ValueError("its actions do not fit its capacitor banks")
         if (self.actions < 0).any() or (self.actions > np.array(banks)).any():
             raise ValueError("an action asks for steps that a bank has not")
-        if len(self.observation) != len(self.feeder["buses"]) - 1 + len(banks):
-            raise ValueError("its observation does not fit its feeder")
         if not ((self.observation.scale > 0).all() and np.isfinite(self.observation.centre).all()):
             raise ValueError("a scale of its observation is not positive")

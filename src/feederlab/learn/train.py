@@ -156,6 +156,8 @@ class _Run:
         """Make the folder ready, and go to its last checkpoint if it is to be resumed."""
         answer.check_folder(self.folder, RECORD, self.about, overwrite=True)  # what it holds, if anything, is ours
         there = (self.folder / RECORD).is_file()
+        for scratch in self.folder.rglob(".*.part.*") if there else ():  # what a killed process left half-written
+            scratch.unlink()
         if there and overwrite and not resume:
             shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
             for name in (POLICY, CURVE):

@@ -1,0 +1,218 @@
+"""An interrupted training ends as one never interrupted, bit by bit; it learns; damaged checkpoints harm no other."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import toy_banks
+from feederlab.controllers.fixed import Fixed
+from feederlab.controllers.none import NoControl
+from feederlab.controllers.two_timescale import TwoTimescale
+from feederlab.errors import InputError, ResultFileError
+from feederlab.learn import CapacitorsEnv, DqnSettings, Policy, Stopped, train_dqn
+from feederlab.learn.train import judged
+from feederlab.models.objective import Objective
+from feederlab.simulate import RunOptions, simulate
+
+STEPS = 70
+REQUEST = {
+    "fast": "none", "every": "2h", "days": 3, "holdout": 1, "steps": STEPS, "evaluate_every": 30,
+    "checkpoint_every": 20, "settings": DqnSettings(hidden=(16, 16), warm_up=15, batch=8, target_every=7, replay=40),
+}  # fmt: skip
+
+
+def train(out, **more):
+    return train_dqn(toy_banks.scenario(), out, **{**REQUEST, **more})
+
+
+def stop_after(calls):
+    counter = iter(range(calls))
+    return lambda: next(counter, None) is None
+
+
+def last(out):
+    return sorted((out / "checkpoints").iterdir())[-1]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return train(out)
+
+
+def same(one, other):
+    assert last(one.folder).read_bytes() == last(other.folder).read_bytes()
+    assert one.policy.read_bytes() == other.policy.read_bytes()
+    assert (one.folder / "evaluation.csv").read_bytes() == (other.folder / "evaluation.csv").read_bytes()
+
+
+def test_what_a_training_leaves(whole):
+    assert sorted(path.name for path in whole.folder.iterdir()) == [
+        "checkpoints", "evaluation.csv", "policy.safetensors", "training.json",
+    ]  # fmt: skip
+    assert [path.name for path in sorted((whole.folder / "checkpoints").iterdir())] == [
+        "step-000000040.safetensors", "step-000000060.safetensors", "step-000000070.safetensors",
+    ]  # fmt: skip
+    assert whole.curve["step"].tolist() == [30, 60, 70]
+    best = whole.curve.loc[whole.curve["holdout_cost"].idxmin()]
+    policy = Policy.load(whole.policy)
+    assert policy.training["step"] == best["step"]
+    case = toy_banks.scenario()
+    env = CapacitorsEnv(case, "none", "2h", policy.training["holdout"], observation=policy.observation, cost_scale=1.0)
+    assert judged(env, policy) == best["holdout_cost"]
+
+
+@pytest.mark.parametrize("breaks", [[1], [5, 20, 11], [16, 1, 1, 44], [60], [69]])
+def test_stopping_anywhere_changes_nothing(breaks, whole, tmp_path):
+    for steps in breaks:
+        with pytest.raises(Stopped):
+            train(tmp_path / "out", resume=True, stop=stop_after(steps))
+    same(train(tmp_path / "out", resume=True), whole)
+
+
+def test_a_fast_layer_with_memory_and_a_solver_is_resumed_as_well(tmp_path):
+    more = {"fast": "lindistflow", "every": "4h", "steps": 24, "evaluate_every": 24, "checkpoint_every": 9}
+    before = train(tmp_path / "whole", **more)
+    with pytest.raises(Stopped):
+        train(tmp_path / "out", stop=stop_after(14), **more)
+    same(train(tmp_path / "out", resume=True, **more), before)
+
+
+def test_killing_the_process_changes_nothing(whole, tmp_path):
+    script = (
+        "import os, signal, sys\n"
+        f"sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]\n"
+        "import test_train\n"
+        "def tell(step, _):\n"
+        "    if step == 53: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"test_train.train({str(tmp_path / 'out')!r}, progress=tell)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert last(tmp_path / "out").name == "step-000000040.safetensors"
+    (tmp_path / "out" / "checkpoints" / ".step-000000060.safetensors.abcdefgh.part.safetensors").write_text("half")
+    told = []
+    same(train(tmp_path / "out", resume=True, progress=lambda step, _: told.append(step)), whole)
+    assert told == list(range(41, STEPS + 1))
+    assert not [path for path in (tmp_path / "out" / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+def test_a_finished_training_is_left_as_it_is(whole):
+    before = {path: path.read_bytes() for path in whole.folder.rglob("*") if path.is_file()}
+    again = train(whole.folder, resume=True)
+    assert again.curve.equals(whole.curve)
+    assert {path: path.read_bytes() for path in whole.folder.rglob("*") if path.is_file()} == before
+
+
+def test_seeds_differ_and_no_generator_of_the_caller_moves(whole, tmp_path):
+    np.random.seed(3)  # noqa: NPY002
+    torch.manual_seed(3)
+    first, threads = (np.random.rand(), torch.rand(1)), torch.get_num_threads()  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
+    torch.manual_seed(3)
+    other = train(tmp_path / "out", seed=1)
+    assert (np.random.rand(), torch.rand(1)) == first  # noqa: NPY002
+    assert torch.get_num_threads() == threads
+    assert other.policy.read_bytes() != whole.policy.read_bytes()
+
+
+def damaged(out, change):
+    path = last(out)
+    path.write_bytes(change(path.read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-100], lambda data: b"", lambda data: data[:5000] + b"\x00\xff" + data[5002:]]
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(change, whole, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole.folder, out)
+    older = {path: path.read_bytes() for path in sorted((out / "checkpoints").iterdir())[:-1]}
+    broken = damaged(out, change)
+    with pytest.raises(ResultFileError, match=rf"{broken}.* delete it and resume again to go on from step-000000060"):
+        train(out, resume=True)
+    assert {path: path.read_bytes() for path in older} == older
+    broken.unlink()
+    same(train(out, resume=True), whole)
+
+
+def test_resuming_another_training_is_refused(whole, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole.folder, out)
+    with pytest.raises(ResultFileError, match=r"seed was 0, is 1.*--overwrite"):
+        train(out, resume=True, seed=1)
+    with pytest.raises(ResultFileError, match=r"settings\.batch was 8, is 32; steps was 70, is 71"):
+        train(
+            out,
+            resume=True,
+            steps=71,
+            settings=DqnSettings(hidden=(16, 16), batch=32, warm_up=15, target_every=7, replay=40),
+        )
+    with pytest.raises(ResultFileError, match="give --resume to go on with it, --overwrite to begin anew"):
+        train(out)
+    same(train(out, overwrite=True), whole)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    for more in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(ResultFileError, match="holds files, and no training"):
+            train(tmp_path, **more)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, not 0"),
+        ({"keep": 0}, "keep must be at least 1"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"every": "20min"}, "no multiple of the slot"),
+    ],
+)
+def test_what_cannot_be(more, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        train(tmp_path / "out", **more)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"hidden": ()}, "whole and positive"),
+        ({"batch": 0}, "whole and positive"),
+        ({"discount": 1.0}, r"discount must lie in \[0, 1\)"),
+        ({"explore_last": 1.5}, "chances and shares"),
+    ],
+)
+def test_settings_that_cannot_be(more, message):
+    with pytest.raises(InputError, match=message):
+        DqnSettings(**more)
+
+
+def test_it_learns_to_switch(tmp_path):
+    """On its own days it must come close to the best of all fixed configurations of each day, which it is not shown."""
+    case = toy_banks.scenario()
+    made = train_dqn(
+        case, tmp_path, fast="none", every="1h", days=3, holdout=1, steps=800, evaluate_every=400,
+        settings=DqnSettings(warm_up=100, hidden=(32, 32), target_every=100),
+    )  # fmt: skip
+    policy = Policy.load(made.policy)
+    goal = RunOptions(objective=Objective.parse("voltage_deviation"))
+    env = CapacitorsEnv(case, "none", "1h", observation=policy.observation, cost_scale=1.0)
+    learned = judged(env, policy) * 24 * 4
+    fixed = []
+    for first, second in product(range(2), range(3)):
+        banks = TwoTimescale(slow=Fixed(step=f"{first}/{second}"), fast=NoControl(), every="1h")
+        run = simulate(case, banks, goal).data["voltage_deviation"].to_numpy()
+        fixed.append(run.reshape(4, -1).sum(axis=1))
+    print(learned, np.sum(fixed, axis=1), np.min(fixed, axis=0).sum())
+    assert learned < np.min(fixed, axis=0).sum()

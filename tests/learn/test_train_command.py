@@ -1,0 +1,99 @@
+"""`feederlab train dqn`: what it prints and writes, how Ctrl-C and --resume work, what it refuses."""
+
+import json
+import shlex
+import signal
+
+import pytest
+
+import toy
+import toy_banks
+from command_line import refused
+from feederlab.learn import CapacitorsEnv, Policy
+
+WORDS = ("--every", "2h", "--fast", "fixed_pf:cos_phi=0.95", "--holdout", "1", "--days", "2", "--steps", "30",
+         "--evaluate-every", "15", "--set", "warm_up=10", "--set", "hidden=8,8")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    case = toy_banks.scenario()
+    return toy.write_files(
+        tmp_path_factory.mktemp("net"), case.feeder.net, {key: p.to_frame() for key, p in case.profiles.items()}
+    )
+
+
+@pytest.fixture
+def words(net):
+    return ("train", "dqn", net, "--profiles", net.parent / "profiles", *WORDS)
+
+
+def test_a_training_from_files_and_the_comparison_that_it_names(run, words, tmp_path):
+    out = tmp_path / "policies" / "one"
+    answer = run(*words, "--out", out)
+    assert answer.code == 0, answer.err
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoints", "evaluation.csv", "evaluation.png", "policy.safetensors", "training.json",
+    ]  # fmt: skip
+    assert Policy.load(out / "policy.safetensors").training["settings"]["hidden"] == [8, 8]
+    assert (out / "evaluation.png").read_bytes()[:4] == b"\x89PNG"
+    command = answer.out[answer.out.index("feederlab compare") :].strip()
+    assert "\n" not in command
+    compared = run(*shlex.split(command)[1:], "--json")
+    assert compared.code == 0, compared.err
+    assert len(json.loads(compared.out)["rows"]) == 2
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on(run, words, tmp_path, monkeypatch):
+    assert run(*words, "--out", tmp_path / "whole").code == 0
+    step, taken = CapacitorsEnv.step, []
+
+    def interrupted(self, action):
+        taken.append(action)
+        if len(taken) == 60:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, action)
+
+    monkeypatch.setattr(CapacitorsEnv, "step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    stopped = run(*words, "--out", tmp_path / "out")
+    assert stopped.code == 130
+    assert "the same command with --resume goes on" in stopped.err
+    assert "Traceback" not in stopped.err
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert len(list((tmp_path / "out" / "checkpoints").iterdir())) == 1
+    again = run(*words, "--out", tmp_path / "out", "--resume", "--json")
+    assert again.code == 0
+    assert json.loads(again.out)["curve"][-1]["step"] == 30
+    for name in ("policy.safetensors", "evaluation.csv", "checkpoints/step-000000030.safetensors"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (("--set", "gamma=0.9"), 3, "unknown hyper-parameter 'gamma'"),
+        (("--set", "batch"), 2, "write batch=VALUE"),
+        (("--set", "batch=many"), 2, "batch must be a valid integer"),
+        (("--set", "discount=2"), 2, "the discount must lie in [0, 1)"),
+        (("--fast", "voltvar"), 3, "did you mean 'volt_var'?"),
+        (("--days", "2016-06-20", "--holdout", "2016-06-20"), 2, "a held-out day must be unseen"),
+        (("--every", "50min"), 2, "no multiple of the slot"),
+    ],
+)
+def test_refusals(more, code, message, run, words, tmp_path):
+    refused(run(*words, "--out", tmp_path / "out", *more), code, message, tmp_path)
+
+
+def test_what_must_be_given(run, net, tmp_path):
+    refused(run("train", "dqn", "--out", tmp_path / "out"), 2, "give one scenario", tmp_path)
+    refused(run("train", "dqn", net), 2, "give --out", tmp_path)
+
+
+def test_without_the_extra_one_line_says_how_to_get_it(run, words, tmp_path, monkeypatch):
+    import sys
+
+    for name in [name for name in sys.modules if name.startswith("feederlab.learn")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    refused(run(*words, "--out", tmp_path / "out"), 7, "pip install 'feederlab[learn]'", tmp_path)
