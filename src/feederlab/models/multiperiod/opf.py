@@ -20,7 +20,7 @@ from feederlab.models.setpoints import SetpointProblem
 
 BOTH = 1e-6
 """Share of a converter's rating from which charging and discharging at once counts as such."""
-_PAYS, _APART = 1e-3, 1e-4  # from here on it is no rounding but pays; how far apart it is kept first
+_PAYS, _APART = 1e-3, 1e-2  # from here on it is no rounding but pays; how far apart it is kept first
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +75,11 @@ class MultiPeriodOpf:
     `AcOpf` does, and over storage: ``p = P_charge - P_discharge`` within its rates, ``p^2 + q^2 <= s^2``, energy
     within its limits.  Taps and capacitor steps are those of each step's operating point.
 
-    A unit does one thing at a time.  Where charging and discharging at once would pay (it burns energy), the problem
-    is solved again with ``P_charge P_discharge`` next to 0, and then with each unit's direction fixed in each step.
-    Without, the first solution is that of the problem without this condition, so nothing was lost.
+    A unit does one thing at a time.  Where charging and discharging at once does not pay, the solution without this
+    condition keeps it.  Where it pays (it burns energy, of which there is too much), the directions are read from two
+    solutions, of the problem without the condition and of one with ``P_charge P_discharge`` next to 0, and the cheaper
+    of the two problems with fixed directions counts.  Which unit may best do what when is a combinatorial question
+    then, and the answer need not be the global optimum.
 
     Parameters
     ----------
