@@ -216,3 +216,11 @@ def test_it_learns_to_switch(tmp_path):
         fixed.append(run.reshape(4, -1).sum(axis=1))
     print(learned, np.sum(fixed, axis=1), np.min(fixed, axis=0).sum())
     assert learned < np.min(fixed, axis=0).sum()
+
+
+def test_without_held_out_days_the_last_network_is_kept(tmp_path):
+    made = train(tmp_path / "out", holdout=0, days=2, steps=40, evaluate_every=25)
+    assert made.curve["holdout_cost"].isna().all()
+    assert Policy.load(made.policy).training["step"] == 40
+    again = train(tmp_path / "out", holdout=0, days=2, steps=40, evaluate_every=25, resume=True)
+    assert again.curve.equals(made.curve)
