@@ -303,9 +303,7 @@ def test_polynomial_conforms_and_helps(tmp_path):
     fitted = fit_polynomial(scenario.days("2016-06-01", 5), inner, order=1)
     wrapped = Coordination(inner, "polynomial", file=str(fitted.save(tmp_path / "p.json")))
     day = scenario.days(SUMMER, 1)
-    agents = [f"Bus R{k}" for k in (9, 14, 16, 7, 15, 18)]
-    names = list(scenario.feeder.net.bus.name)
-    at = [names.index(agent) for agent in agents]
+    at = [k for k, name in enumerate(scenario.feeder.net.bus.name) if str(name).startswith("Bus R")][1:]
 
     def worst(controller):
         vm = simulate(day, controller).data["vm_pu"].to_numpy()[:, at]
@@ -338,7 +336,7 @@ def test_bad_input(tmp_path):
     file = str(fit_polynomial(day, inner, order=1).save(tmp_path / "p.json"))
     with pytest.raises(InputError, match=r"fitted for storage_p_mw 0, storage_p_mw 1, storage_p_mw 2, not for .* 5;"):
         Coordination(inner, "polynomial", file=file).prepare(residential(SIX).task())
-    with pytest.raises(InputError, match=r"devices at buses \(10, 15, 17\), and here they stand at \(10, 15, 19\)"):
+    with pytest.raises(InputError, match=r"devices at buses \(10, 15, 17\), .* here they stand at \(10, 15, 19\)"):
         Coordination(inner, "polynomial", file=file).prepare(residential((10, 15, 19)).task())
     with pytest.raises(InputError, match="fitted for neighbours=all, not line"):
         Coordination(inner, "polynomial", "line", file=file).prepare(residential().task())

@@ -191,7 +191,7 @@ def polynomial(rng, order=3):
     """A cubic truth of two actions and two voltages, and the fit of it."""
     change, before = rng.normal(0, 0.05, (400, 2)), rng.uniform(0.95, 1.05, (400, 2))
     rise = change @ [[0.3, 0.1], [0.2, 0.5]] * before + 2 * change[:, :1] ** 2 * change[:, 1:]
-    fitted = fit_group(("a", "b"), (3, 7), order, change, before, np.sqrt(before**2 + rise))
+    fitted = fit_group(("a", "b"), (3, 7), (3, 7), order, change, before, before, np.sqrt(before**2 + rise))
     return fitted, change, before, rise
 
 
@@ -199,9 +199,9 @@ def test_polynomial_finds_a_polynomial_and_its_derivatives(tmp_path):
     rng = np.random.default_rng(0)
     fitted, change, before, rise = polynomial(rng)
     for t in (3, 50):
-        found = fitted.at(before[t], np.zeros(2))(change[t])
+        found = fitted.at(before[t], before[t], np.zeros(2))(change[t])
         np.testing.assert_allclose(found.v - before[t] ** 2, rise[t], atol=1e-6)
-    at, a, h = fitted.at(before[0], np.array([0.01, 0.02])), np.array([0.03, -0.05]), 1e-5
+    at, a, h = fitted.at(before[0], before[0], np.array([0.01, 0.02])), np.array([0.03, -0.05]), 1e-5
     slopes = np.stack([(at(a + d).v - at(a - d).v) / (2 * h) for d in h * np.eye(2)], axis=1)
     np.testing.assert_allclose(at(a).slopes, slopes, atol=1e-7)
     weights = np.array([1.0, -2.0])
@@ -210,7 +210,9 @@ def test_polynomial_finds_a_polynomial_and_its_derivatives(tmp_path):
     path = VoltagePolynomials("street", "all", (fitted,)).save(tmp_path / "p.json")
     again = VoltagePolynomials.load(path).groups[0]
     np.testing.assert_array_equal(again.coefficients, fitted.coefficients)
-    np.testing.assert_array_equal(again.at(before[0], 0 * a)(a).v, fitted.at(before[0], 0 * a)(a).v)
+    np.testing.assert_array_equal(
+        again.at(before[0], before[0], 0 * a)(a).v, fitted.at(before[0], before[0], 0 * a)(a).v
+    )
 
 
 def test_polynomial_refuses(tmp_path):
@@ -219,7 +221,7 @@ def test_polynomial_refuses(tmp_path):
         polynomial(rng, order=5)
     one = np.ones((10, 2))
     with pytest.raises(InputError, match="15 terms, more than the 10 steps"):
-        fit_group(("a", "b"), (1, 2), 2, one, one, one)
+        fit_group(("a", "b"), (1, 2), (1, 2), 2, one, one, one, one)
     with pytest.raises(InputError, match="fit them with fit_polynomial"):
         VoltagePolynomials.load(tmp_path / "none.json")
     for text in ("{", "[]", '{"kind": "net"}', '{"kind": "feederlab voltage polynomials 1"}'):

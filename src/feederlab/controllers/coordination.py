@@ -56,7 +56,8 @@ class Coordination(Controller):
     neighbours : whose proposals and readings an agent (a node with devices) gets.  ``"all"``; ``"zone"``; ``"line"``,
     the agents that branches lead to without passing another; or links between buses, ``5-12/12-14`` or
     ``{5: [12], 12: [14]}``.  Each agent solves the program of its neighbourhood, in which all others stay as they are,
-    and does its own part of the answer.  Watched are all nodes, those of its zone, or those of its neighbourhood.
+    and does its own part of the answer.  It keeps in band
+    all nodes, those of its zone, or the agents' own.
     beta : a~ = beta a (33) for storage and inverter q.  The energy that a local controller has shrinks alike (34): it
     is shown a unit of beta times the rates and energy about the SOC at the start, and works that part of the true one.
     margin : how far inside the band to aim (p.u.).

@@ -12,14 +12,14 @@ import numpy as np
 from feederlab.controllers.base import ControlTask, Measurement
 from feederlab.controllers.coordination_proposal import Proposal
 from feederlab.errors import InputError
-from feederlab.models.arrays import BoolArray, FloatArray, IntArray
+from feederlab.models.arrays import FloatArray, IntArray
 from feederlab.models.powerflow.base import engine
 from feederlab.models.powerflow.jacobian import ReducedGrid
 from feederlab.models.predictors.actions import Actions
 from feederlab.models.predictors.base import Predictor
 from feederlab.models.predictors.exact import ExactPredictor
 from feederlab.models.predictors.linear import LinearPredictor, slopes_of
-from feederlab.models.predictors.neighbours import neighbourhoods
+from feederlab.models.predictors.neighbours import neighbourhoods, watched_nodes
 from feederlab.models.predictors.polynomial import VoltagePolynomials
 from feederlab.models.sensitivity import Sensitivity
 
@@ -61,20 +61,9 @@ class Model(ABC):
         for neighbourhood, own in members.items():
             rows = np.flatnonzero(np.isin(actions.node, list(neighbourhood)))
             agents = np.unique(actions.node[rows])
-            found.append(Group(rows, rows[np.isin(actions.node[rows], own)], agents, self.watched(agents, own[0])))
+            watched = watched_nodes(self._neighbours, agents, self._task.grid().slack, self._task.zone)
+            found.append(Group(rows, rows[np.isin(actions.node[rows], own)], agents, watched))
         return found
-
-    def watched(self, agents: IntArray, own: int) -> IntArray:
-        """Return the nodes that the neighbourhood `agents` of the agent `own` keeps in band."""
-        task, every = self._task, np.arange(self._task.nodes)
-        if self._neighbours == "all":
-            mine: BoolArray = np.ones(task.nodes, dtype=bool)
-        else:
-            mine = np.isin(every, agents)
-            if self._neighbours == "zone" and task.zone[own]:
-                mine |= np.array([zone == task.zone[own] for zone in task.zone])
-        mine[task.grid().slack] = False
-        return every[mine]
 
     def check(self, actions: Actions) -> None:  # noqa: B027 (most predict any actions)
         """Raise `InputError` if these actions have no predictor."""
@@ -142,7 +131,7 @@ class LinearModel(Model):
 
 
 class PolynomialModel(Model):
-    """Fitted polynomials; they watch the agents' own nodes."""
+    """Fitted polynomials."""
 
     def __init__(self, neighbours: str, task: ControlTask, file: str) -> None:
         super().__init__(neighbours, task)
@@ -158,27 +147,28 @@ class PolynomialModel(Model):
         known, bus = "; ".join(", ".join(g.actions) for g in self._fitted.groups), self._task.grid().node_bus
         for group in self.groups(actions):
             names = actions.part(group.rows).names
-            wanted = tuple(int(b) for b in bus[group.watched])
+            stand, watched = (tuple(int(b) for b in bus[nodes]) for nodes in (self._meters(group), group.watched))
             fitted = self._by_actions.get(names)
             if fitted is None:
                 raise InputError(
                     f"the polynomials {self._file!r} were fitted for {known}, not for {', '.join(names)}; fit them for "
                     "what these local controllers decide (fit_polynomial)"
                 )
-            if fitted.buses != wanted:
+            if fitted.meters != stand or fitted.buses != watched:
                 raise InputError(
                     f"the polynomials {self._file!r} were fitted on {self._fitted.feeder!r} for devices at buses "
-                    f"{fitted.buses}, and here they stand at {wanted}; fit them on this feeder (fit_polynomial)"
+                    f"{fitted.meters}, watching {len(fitted.buses)} buses; here they stand at {stand} and watch "
+                    f"{len(watched)}; fit them on this feeder (fit_polynomial)"
                 )
-
-    def watched(self, agents: IntArray, own: int) -> IntArray:
-        others: IntArray = agents[np.flatnonzero(agents != self._task.grid().slack)]
-        return others
 
     def predictor(self, group: Group, proposal: Proposal, seen: Measurement) -> Predictor:
         fitted = self._by_actions[proposal.actions.part(group.rows).names]
-        vm = seen.vm[group.watched]
-        return fitted.at(np.where(np.isfinite(vm), vm, 1.0), proposal.present[group.rows])
+        vm = np.where(np.isfinite(seen.vm), seen.vm, 1.0)
+        return fitted.at(vm[self._meters(group)], vm[group.watched], proposal.present[group.rows])
+
+    def _meters(self, group: Group) -> IntArray:
+        others: IntArray = group.agents[np.flatnonzero(group.agents != self._task.grid().slack)]
+        return others
 
 
 def _switched(task: ControlTask, proposal: Proposal, seen: Measurement) -> tuple[IntArray, IntArray]:

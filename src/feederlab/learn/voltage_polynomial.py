@@ -12,7 +12,7 @@ from feederlab.models.arrays import ComplexArray, FloatArray, IntArray
 from feederlab.models.feeder import Feeder
 from feederlab.models.powerflow.base import engine
 from feederlab.models.predictors.actions import KINDS, UNITS, Actions
-from feederlab.models.predictors.neighbours import links_text, neighbourhoods
+from feederlab.models.predictors.neighbours import links_text, neighbourhoods, watched_nodes
 from feederlab.models.predictors.polynomial import VoltagePolynomials, fit_group
 from feederlab.models.scenario import Scenario, Series
 from feederlab.simulate import RunOptions, simulate
@@ -78,12 +78,14 @@ def fit_polynomial(
     for neighbourhood in sorted(set(of.values()), key=sorted):
         rows = np.flatnonzero(np.isin(actions.node, list(neighbourhood)))
         nodes = np.unique(actions.node[rows])
+        watched = watched_nodes(neighbours, nodes, feeder.slack, feeder.node_zone)
         nodes = nodes[nodes != feeder.slack]
-        buses = tuple(int(bus) for bus in feeder.node_bus[nodes])
-        change = (after - before)[:, rows]
-        groups.append(
-            fit_group(actions.part(rows).names, buses, order, change, vm_before[:, nodes], vm_after[:, nodes])
-        )
+        meters, buses = (tuple(int(bus) for bus in feeder.node_bus[some]) for some in (nodes, watched))
+        fitted = fit_group(
+            actions.part(rows).names, meters, buses, order, (after - before)[:, rows], vm_before[:, nodes],
+            vm_before[:, watched], vm_after[:, watched],
+        )  # fmt: skip
+        groups.append(fitted)
     return VoltagePolynomials(feeder.name, neighbours, tuple(groups))
 
 

@@ -93,3 +93,18 @@ def _links(text: str) -> list[tuple[int, int]]:
             raise InputError(f"neighbours {text!r}: {part!r} is no link; write pairs of buses such as 5-12/12-14")
         links.append((int(a), int(b)))
     return links
+
+
+def watched_nodes(neighbours: str, agents: IntArray, slack: int, zone: tuple[str, ...]) -> IntArray:
+    """Return the nodes whose voltages a neighbourhood of `agents` keeps in band: all that it sees but the slack.
+
+    With ``"all"`` every node, with ``"zone"`` those of its zone, otherwise its agents' own.
+    """
+    if neighbours == "all":
+        mine = np.ones(len(zone), dtype=bool)
+    else:
+        mine = np.isin(np.arange(len(zone)), agents)
+        if neighbours == "zone" and zone[agents[0]]:
+            mine |= np.array([name == zone[agents[0]] for name in zone], dtype=bool)
+    mine[slack] = False
+    return np.flatnonzero(mine)

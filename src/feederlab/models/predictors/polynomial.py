@@ -2,9 +2,9 @@
 
     v_i(a) - v~_i = F_i(a - a~, |u~|),
 
-F_i a polynomial of the actions' changes and of the voltage magnitudes measured before, of its own neighbourhood only:
-F_v of (36) in Liu, Giraldo, Palensky and Vergara.  It is saved as JSON: exponents follow from the order, coefficients
-are numbers, and nothing is run when it is read.
+F_i a polynomial of the actions' changes and of the voltage magnitudes measured where the actions stand, of its own
+neighbourhood only: F_v of (36) in Liu, Giraldo, Palensky and Vergara.  It is saved as JSON: exponents follow from the
+order, coefficients are numbers, and nothing is run when it is read.
 """
 
 from __future__ import annotations
@@ -29,21 +29,26 @@ _ALPHAS = np.logspace(-9, 1, 11)
 class VoltagePolynomial:
     """The polynomials of one neighbourhood.
 
-    actions : names of the k actions (`Actions.names`).  buses : the n buses whose voltages go in and come out.
-    order : of the polynomials.  centre, scale : (k + n,) of the inputs, actions (MW, MVAr) before voltages (p.u.).
+    actions : names of the k actions (`Actions.names`).  meters : the m buses whose voltages go in.
+    buses : the n buses whose voltages come out.  order : of the polynomials.
+    centre, scale : (k + m,) of the inputs, actions (MW, MVAr) before voltages (p.u.).
     coefficients : (terms, n) of the monomials of the scaled inputs, in the order of `exponents`; result in p.u.
     """
 
     actions: tuple[str, ...]
+    meters: tuple[int, ...]
     buses: tuple[int, ...]
     order: int
     centre: FloatArray
     scale: FloatArray
     coefficients: FloatArray
 
-    def at(self, vm: FloatArray, present: FloatArray) -> PolynomialPredictor:
-        """Return the predictor at measured voltages (n,), p.u., taken under the actions `present` (k,)."""
-        return PolynomialPredictor(self, vm, present, exponents(len(self.centre), self.order))
+    def at(self, metered: FloatArray, vm: FloatArray, present: FloatArray) -> PolynomialPredictor:
+        """Return the predictor at one measurement.
+
+        metered, vm : (m,), (n,) magnitudes (p.u.) at the meters and buses, taken under the actions `present` (k,).
+        """
+        return PolynomialPredictor(self, metered, vm, present, exponents(len(self.centre), self.order))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +56,14 @@ class PolynomialPredictor:
     """A `VoltagePolynomial` at one measurement; powers : (terms, inputs) exponents."""
 
     polynomial: VoltagePolynomial
+    metered: FloatArray
     vm: FloatArray
     present: FloatArray
     powers: IntArray
 
     def __call__(self, actions: FloatArray) -> Predicted:
         poly, k = self.polynomial, len(actions)
-        x = (np.concatenate([actions - self.present, self.vm]) - poly.centre) / poly.scale
+        x = (np.concatenate([actions - self.present, self.metered]) - poly.centre) / poly.scale
         step = poly.scale[:k]
         v = self.vm**2 + _terms(x, self.powers) @ poly.coefficients
         slopes = np.stack(
@@ -86,8 +92,8 @@ class VoltagePolynomials:
         """Write them as JSON."""
         groups = [
             {
-                "actions": list(g.actions), "buses": list(g.buses), "order": g.order, "centre": g.centre.tolist(),
-                "scale": g.scale.tolist(), "coefficients": g.coefficients.tolist(),
+                "actions": list(g.actions), "meters": list(g.meters), "buses": list(g.buses), "order": g.order,
+                "centre": g.centre.tolist(), "scale": g.scale.tolist(), "coefficients": g.coefficients.tolist(),
             }
             for g in self.groups
         ]  # fmt: skip
@@ -123,12 +129,13 @@ _KIND = "feederlab voltage polynomials 1"
 
 
 def fit_group(
-    actions: tuple[str, ...], buses: tuple[int, ...], order: int, change: FloatArray, before: FloatArray,
-    after: FloatArray,
+    actions: tuple[str, ...], meters: tuple[int, ...], buses: tuple[int, ...], order: int, change: FloatArray,
+    metered: FloatArray, before: FloatArray, after: FloatArray,
 ) -> VoltagePolynomial:  # fmt: skip
     """Fit the polynomials of one neighbourhood by ridge regression, its weight chosen by leave-one-out.
 
-    change : (T, k) change of the actions (MW, MVAr).  before, after : (T, n) voltage magnitudes (p.u.).
+    change : (T, k) change of the actions (MW, MVAr).  metered : (T, m) voltage magnitudes at the meters before it.
+    before, after : (T, n) at the buses (p.u.).
 
     Raises
     ------
@@ -139,7 +146,7 @@ def fit_group(
 
     if not 1 <= order <= MAX_ORDER:
         raise InputError(f"the order of the polynomials must be 1 to {MAX_ORDER}, not {order}")
-    inputs = np.hstack([change, before])
+    inputs = np.hstack([change, metered])
     powers = exponents(inputs.shape[1], order)
     if len(powers) > min(MAX_TERMS, len(inputs)):
         raise InputError(
@@ -155,7 +162,7 @@ def fit_group(
     model = RidgeCV(alphas=_ALPHAS, fit_intercept=False)
     model.fit(_terms((inputs - centre) / scale, powers), rise / unit)
     coefficients = np.reshape(model.coef_, (len(buses), len(powers))).T * unit
-    return VoltagePolynomial(actions, buses, order, centre, scale, coefficients)
+    return VoltagePolynomial(actions, meters, buses, order, centre, scale, coefficients)
 
 
 def exponents(inputs: int, order: int) -> IntArray:
@@ -182,12 +189,12 @@ def _terms(x: FloatArray, powers: IntArray, by: tuple[int, ...] = ()) -> FloatAr
 def _read(group: dict[str, Any]) -> VoltagePolynomial:
     centre, scale, coefficients = (np.asarray(group[n], dtype=float) for n in ("centre", "scale", "coefficients"))
     made = VoltagePolynomial(
-        tuple(map(str, group["actions"])), tuple(map(int, group["buses"])), int(group["order"]), centre, scale,
-        coefficients,
+        tuple(map(str, group["actions"])), tuple(map(int, group["meters"])), tuple(map(int, group["buses"])),
+        int(group["order"]), centre, scale, coefficients,
     )  # fmt: skip
-    inputs = len(made.actions) + len(made.buses)
+    inputs = len(made.actions) + len(made.meters)
     if not 1 <= made.order <= MAX_ORDER or centre.shape != (inputs,) or scale.shape != (inputs,):
-        raise ValueError("order, centre or scale do not fit the actions and buses")
+        raise ValueError("order, centre or scale do not fit the actions and meters")
     if coefficients.shape != (len(exponents(inputs, made.order)), len(made.buses)):
         raise ValueError("the number of coefficients does not fit the order")
     if not (np.isfinite(centre).all() and (scale > 0).all() and np.isfinite(coefficients).all()):
