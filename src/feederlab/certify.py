@@ -47,7 +47,7 @@ PROOF = 1e-8
 
 LOOSE = 2e-4
 """Share of the bound by which the cheapest known cost may lie above it before the relaxation is tightened."""
-LARGEST = 200_000
+LARGEST = 100_000
 """Steps times nodes of the largest window that is bounded as a whole."""
 _ROUNDS, _WORTH = 6, 0.1  # a round must close this share of what is left, or it is the last
 

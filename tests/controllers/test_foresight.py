@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,16 @@ def test_a_run_is_held_against_schedules_that_leave_as_much(day):
     assert found.window_bound < rested - 0.1
     assert found.window_bound <= total(emptied)
     assert 0 <= found.gap_percent < 5
+
+
+def test_a_window_too_long_to_bound_has_no_gap(day, monkeypatch):
+    """Not even one against the steps' own bounds, which know nothing of other storage schedules."""
+    monkeypatch.setattr(importlib.import_module("feederlab.certify"), "LARGEST", 10)
+    found = certify(day, day.task(), simulate(day, NoControl()).data)
+    assert found.window_bound is not None
+    assert np.isnan(found.window_bound)
+    assert np.isnan(found.gap_percent)
+    assert np.isfinite(found.step_percent).all()
 
 
 def test_storage_at_the_slack_node_draws_from_the_external_grid(scenario):

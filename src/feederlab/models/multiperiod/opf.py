@@ -69,7 +69,10 @@ class WindowSolution:
 
 
 class MultiPeriodOpf:
-    """`AcOpf` over a window of steps that storage couples (Liu et al.'s (1)-(8), with charging positive throughout).
+    """`AcOpf` over a window of steps that storage couples.
+
+    The dispatch (1)-(8) of Liu, Giraldo, Palensky and Vergara ("Distributed RL using local smart meter data for voltage
+    regulation"); their (2) and (8) disagree in the sign of storage power, which charges where it is positive here.
 
     Minimise the sum of the steps' costs, less the value of the energy at the end (`Window`), over the inverters as
     `AcOpf` does, and over storage: ``p = P_charge - P_discharge`` within its rates, ``p^2 + q^2 <= s^2``, energy
