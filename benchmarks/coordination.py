@@ -191,8 +191,8 @@ from 10 to 15 h at full rate; the droop is undamped, and six of them swing again
 proves that no storage power keeps the band. "Time per step" is the whole loop, power flows included. \
 LinDistFlow's sensitivities are those at no load, and its error is what its rows miss the band by; a margin of that \
 size heals it. Polynomials are fitted on 20 days in March under the uncoordinated rule, each action dithered by 20 % \
-of its range. With neighbours on the line an agent keeps its neighbourhood's own nodes in band, and takes all others to \
-stand still: buses without a meter may stay outside."""
+of its range. With neighbours on the line an agent keeps its neighbourhood's own nodes in band, and takes all others \
+to stand still: buses without a meter may stay outside."""
 
 
 if __name__ == "__main__":
