@@ -30,6 +30,7 @@ from feederlab.models.horizon.program import Rules
 from feederlab.models.horizon.search import Outcome, Search
 from feederlab.models.horizon.stages import Stages
 
+_DAY = "24h"
 _PLAN = tuple(Plan.__dataclass_fields__)
 _HANDOVER_S = 0.02  # kept back of the time limit
 
@@ -42,7 +43,8 @@ class Mpc(Controller):
     program, mixed-integer where taps or capacitor banks take part, solved by Clarabel and HiGHS.  It starts from the
     last plan, one step further, and ends with an AC power flow of the plan.
 
-    horizon : length, ``"24h"`` or a number of steps; near the end of the data it shrinks.
+    horizon : length, e.g. ``"24h"``, or a number of steps; near the end of the data it shrinks.  Empty: a day, or all data
+    where they are shorter.
     forecast : ``"perfect"``, ``"persistence"``, ``"noisy(SIGMA)"`` or ``"noisy(SIGMA;SEED)"`` (seed 0 if not given),
     ``"module:function"``, or a function ``(time, periods) -> Series`` (`models.forecast`).
     objective : e.g. ``"losses"``; empty: the task's.
@@ -52,14 +54,17 @@ class Mpc(Controller):
     tap_cost, step_cost : of one move of a tap changer, of a bank (objective x hours).
     max_moves : of each of them within a horizon; 0: any.
     stages : most stages that a horizon is cut into (`models.horizon.stages`).
+    blocks : taps and banks may move at the beginning of at most this many blocks of stages, which grow likewise; 0: of
+    every stage.
     rounds : most expansions per decision.
     time_limit_s : of a decision.  When it is reached the best plan met stands, and `Decision.mip_gap` tells how far it
     may be from the best of its linear model.  Decisions then depend on the machine's speed.
-    gap : relative gap at which a mixed-integer program counts as solved.
+    gap : relative gap at which a mixed-integer program counts as solved.  masters : most linear programs for each
+    (`models.horizon.mixed`): a limit that does not depend on the machine.
     margin : how far inside the band to aim (p.u.).
     """
 
-    horizon: str = "24h"
+    horizon: str = ""
     forecast: Any = "perfect"
     objective: str = ""
     curtail: bool = False
@@ -70,19 +75,23 @@ class Mpc(Controller):
     step_cost: float = 0.0
     max_moves: int = 0
     stages: int = 24
+    blocks: int = 8
     rounds: int = 4
-    time_limit_s: float = 2.0
-    gap: float = 1e-3
+    time_limit_s: float = 3.0
+    gap: float = 2e-3
+    masters: int = 2
     margin: float = 1e-5
 
     def __post_init__(self) -> None:
         source(self.forecast)
         self._worth()
-        if self.stages < 2 or self.rounds < 1 or self.max_moves < 0:
+        least = {"stages": 2, "rounds": 1, "masters": 1, "max_moves": 0, "blocks": 0}
+        if small := [f"{name}={getattr(self, name)}" for name, low in least.items() if getattr(self, name) < low]:
             raise InputError(
-                "mpc needs stages >= 2, rounds >= 1 and max_moves >= 0, not "
-                f"stages={self.stages}, rounds={self.rounds}, max_moves={self.max_moves}"
+                f"mpc needs {', '.join(f'{name} >= {low}' for name, low in least.items())}, not {', '.join(small)}"
             )
+        if self.blocks == 1:
+            raise InputError("mpc: blocks must be 0 (every stage) or 2 and more, not 1")
         if not (self.time_limit_s > 0 and 0 < self.gap < 1 and self.tap_cost >= 0 and self.step_cost >= 0):
             raise InputError(
                 "mpc needs time_limit_s > 0, 0 < gap < 1, and costs that are not negative, not "
@@ -97,15 +106,16 @@ class Mpc(Controller):
 
     def periods(self, step_s: float) -> int:
         """Return the number of steps of `step_s` seconds in the horizon.  Raises `InputError` if it is not whole."""
-        text = str(self.horizon).strip()
+        text = str(self.horizon).strip() or _DAY
         if text.isdecimal():
             count = float(text)
         else:
             try:
                 count = pd.Timedelta(text).total_seconds() / step_s
             except ValueError:
-                raise InputError(f"mpc: horizon must be a duration or a number of steps, e.g. 24h or 24, not {text!r}") \
-                    from None  # fmt: skip
+                raise InputError(
+                    f"mpc: horizon must be a duration or a number of steps, e.g. 24h or 24, not {text!r}"
+                ) from None
         if not (count >= 1 and abs(count - round(count)) < 1e-9):
             raise InputError(f"mpc: a horizon of {text!r} is no whole number of steps of {step_s:g} s, at least one")
         return round(count)
@@ -146,8 +156,8 @@ class _Prepared(Prepared):
             )
         self.periods = settings.periods(task.step_s)
         self.source: Source = source(settings.forecast)
-        self.source.check(task, self.periods)
-        self.search = Search(rounds=settings.rounds, gap=settings.gap)
+        self.source.check(task, self.periods if settings.horizon else 1)
+        self.search = Search(rounds=settings.rounds, gap=settings.gap, masters=settings.masters)
 
     def initial_state(self) -> State:
         task = self.task
@@ -156,7 +166,7 @@ class _Prepared(Prepared):
             "storage_p_mw": np.zeros(len(task.storages)), "storage_q_mvar": np.zeros(len(task.storages)),
             "tap": np.array(task.tap_changers.tap), "step": np.array(task.capacitors.step),
             "tap_rest_s": np.zeros(len(task.tap_changers)), "step_rest_s": np.zeros(len(task.capacitors)),
-            "time": np.zeros(0, dtype="datetime64[ns]"), "plan": {}, "length": np.zeros(0, dtype=np.int64),
+            "time_ns": np.zeros(0, dtype=np.int64), "plan": {}, "length": np.zeros(0, dtype=np.int64),
         }  # fmt: skip
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
@@ -192,6 +202,7 @@ class _Prepared(Prepared):
         rules = Rules(
             end_mwh=state["end_mwh"] if settings.terminal == "keep" else None, energy_value=settings._worth(),
             tap_cost=settings.tap_cost, step_cost=settings.step_cost, max_moves=settings.max_moves,
+            blocks=settings.blocks,
         )  # fmt: skip
         deadline = begin + settings.time_limit_s - _HANDOVER_S
         guesses = [self._continued(state, seen, stages), self._idle(seen, stages)]
@@ -235,9 +246,9 @@ class _Prepared(Prepared):
         """Fill in what storage did last where its reading is lost; follow the mechanisms' rests."""
         names = ("soc", "storage_p_mw", "storage_q_mvar")
         filled = {n: np.where(np.isfinite(getattr(seen, n)), getattr(seen, n), state[n]) for n in names}
-        first = not len(state["time"])
-        now = np.array([seen.time], dtype="datetime64[ns]")
-        passed = 0.0 if first else float((now[0] - state["time"][0]) / np.timedelta64(1, "s"))
+        first = not len(state["time_ns"])
+        now = np.array([seen.time.value], dtype=np.int64)
+        passed = 0.0 if first else float(now[0] - state["time_ns"][0]) / 1e9
         rests = {}
         for name, pause, each in (
             ("tap", self.task.tap_changers.delay_s, True), ("step", self.task.capacitors.dwell_s, False),
@@ -248,7 +259,7 @@ class _Prepared(Prepared):
         end = np.where(np.isfinite(state["end_mwh"]), state["end_mwh"], filled["soc"] * self.task.storages.e_max_mwh)
         state = {
             **state, **filled, **rests, "end_mwh": end, "elapsed": np.array([passed]),
-            "time": now, "tap": np.array(seen.tap), "step": np.array(seen.step),
+            "time_ns": now, "tap": np.array(seen.tap), "step": np.array(seen.step),
         }  # fmt: skip
         return replace(seen, **filled), state
 

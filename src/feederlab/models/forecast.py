@@ -66,8 +66,8 @@ class Source(ABC):
                 f"the forecast {self} needs a forecast handle, which this task has not; `simulate` gives one to every "
                 "controller that sees a forecast; elsewhere use forecast=persistence"
             )
-        known = getattr(getattr(task.forecast, "series", None), "times", None)
-        if known is not None and len(known):
+        known = _known(task)
+        if known is not None:
             have = len(known) * _spacing_s(known, task.step_s) / task.step_s
             if periods > have + 1e-9:
                 raise InputError(
@@ -79,7 +79,7 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class Perfect(Source):
-    """What will happen: the forecast handle of the task, averaged over the controller's steps where these are longer."""
+    """What will happen: the task's forecast handle, averaged over the controller's steps where these are longer."""
 
     def ahead(self, task: ControlTask, now: Present, periods: int) -> Series:
         assert task.forecast is not None
@@ -157,8 +157,8 @@ class Custom(Source):
 
     def check(self, task: ControlTask, periods: int) -> None:
         """Call it once, at the window's first instant, and check what it returns."""
-        known = getattr(getattr(task.forecast, "series", None), "times", None)
-        if known is None or not len(known):
+        known = _known(task)
+        if known is None:
             return  # no instant is known: the first decision will tell
         super().check(task, periods)
         try:
@@ -174,7 +174,7 @@ class Custom(Source):
 
 
 def source(forecast: str | Forecast) -> Source:
-    """Return the source that ``perfect``, ``persistence``, ``noisy(0.1)``, ``module:function`` or a callable stands for.
+    """Return the source that a callable or a name stands for: one of `NAMES`, e.g. ``noisy(0.1)``.
 
     Raises
     ------
@@ -234,6 +234,13 @@ def checked(found: Any, task: ControlTask, periods: int, name: str, error: type[
         if not np.isfinite(values).all():
             bad = np.argwhere(~np.isfinite(np.asarray(values)))[0].tolist()
             raise error(f"the forecast {name} returned {column} that is not finite, first at {bad}")
+
+
+def _known(task: ControlTask) -> pd.DatetimeIndex | None:
+    """Return the instants that the forecast handle has data for, None if it does not tell."""
+    handle = getattr(task.forecast, "fine", task.forecast)  # an interval's handle stands on one in steps
+    times = getattr(getattr(handle, "series", None), "times", None)
+    return times if times is not None and len(times) else None
 
 
 def _called(function: Callable[[pd.Timestamp, int], Any], time: pd.Timestamp, periods: int, name: str) -> Any:

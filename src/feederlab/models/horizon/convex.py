@@ -6,7 +6,7 @@ a cutting-plane method that ends at the solution of the whole program, as rows l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -39,6 +39,7 @@ def solve(
     """
     lower, upper = program.lower if lower is None else lower, program.upper if upper is None else upper
     iterations, time_s = 0, 0.0
+    found: Found | None = None
     for _ in range(_ROUNDS):
         found = _solve(program, working, lower, upper)
         if found is None:
@@ -46,7 +47,7 @@ def solve(
         iterations, time_s = iterations + found.iterations, time_s + found.solver_time_s
         if not add_crossed(program, working, found.x):
             break
-    return Found(found.x, found.value, found.accurate, iterations, time_s)
+    return None if found is None else replace(found, iterations=iterations, solver_time_s=time_s)
 
 
 def add_crossed(program: HorizonProgram, working: BoolArray, x: FloatArray) -> bool:
@@ -60,23 +61,26 @@ def add_crossed(program: HorizonProgram, working: BoolArray, x: FloatArray) -> b
 
 
 def solve_one_way(
-    program: HorizonProgram, working: BoolArray, lower: FloatArray | None = None, upper: FloatArray | None = None
-) -> Found | None:
-    """Return the solution in which no storage charges and discharges at once (`HorizonProgram.one_way`)."""
+    program: HorizonProgram, working: BoolArray, lower: FloatArray, upper: FloatArray
+) -> tuple[Found | None, float]:
+    """Return the solution in which no storage charges and discharges at once (`HorizonProgram.one_way`), and its price.
+
+    The price is the value of the program in which storage may do both: a lower bound of the solution's.
+    """
     first = solve(program, working, lower, upper)
     if first is None:
-        return None
+        return None, np.inf
     above, both = program.one_way(first.x)
     if not both:
-        return first
-    limit = above if upper is None else np.minimum(above, upper)
-    again = solve(program, working, lower, limit)
+        return first, first.value
+    again = solve(program, working, lower, np.minimum(above, upper))
     if again is None:
-        return None
-    return Found(
+        return None, first.value
+    found = Found(
         again.x, again.value, again.accurate, first.iterations + again.iterations,
         first.solver_time_s + again.solver_time_s,
     )  # fmt: skip
+    return found, first.value
 
 
 def _solve(program: HorizonProgram, working: BoolArray, lower: FloatArray, upper: FloatArray) -> Found | None:
@@ -90,7 +94,8 @@ def _solve(program: HorizonProgram, working: BoolArray, lower: FloatArray, upper
     kept = np.flatnonzero(np.concatenate([free, np.ones(len(stage), dtype=bool)]))
     rows = [np.repeat(z, program.k, axis=1).ravel(), np.tile(z, program.k).ravel()]
     curved = sp.csc_matrix((program.hessian.ravel(), rows), shape=(n, n))
-    linear = program.cost + curved @ (x - _spread(program, n))
+    linear = program.cost + curved @ x
+    np.subtract.at(linear, z, np.einsum("tjk,tk->tj", program.hessian, program.at))
     p = sp.block_diag([curved, sp.csc_matrix((len(stage), len(stage)))], format="csc")[kept][:, kept]
     q = np.concatenate([linear, program.price[stage]])[kept]
     scale = max(
@@ -143,10 +148,3 @@ def _solve(program: HorizonProgram, working: BoolArray, lower: FloatArray, upper
     inside = kept[kept < n]
     x[inside] = np.clip(values[: len(inside)], lower[inside], upper[inside])
     return Found(x, program.value(x), status == "Solved", int(answer.iterations), float(answer.solve_time))
-
-
-def _spread(program: HorizonProgram, n: int) -> FloatArray:
-    """Return (n,) the point about which the program was expanded, 0 for columns that are no controls."""
-    spread = np.zeros(n)
-    spread[program.z] = program.at
-    return spread

@@ -15,19 +15,30 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from feederlab.models.arrays import BoolArray, FloatArray
+from feederlab.models.arrays import BoolArray, FloatArray, IntArray
 from feederlab.models.horizon import convex
 from feederlab.models.horizon.program import HorizonProgram
 
 _WHOLE = 1e-6
-_LEAST = 1e-7  # squares that cannot reach this share of the program's value are left out of the bound
+_LEAST = 0.1  # of the gap: the smallest squares are left out of the bound, as many as cannot reach more together
 _SPREAD = (-0.25, -0.0625, 0.0625, 0.25)  # first tangents about the relaxation, as shares of what a can be
 _CORNERS = 16
-_ROUNDS = 50
+
+# So that effort does not hang on the machine, nodes are limited; the bound then says how much is left open.
+# The convex programs give incumbents; HiGHS's own search for them takes five times as long as its proof.
+_BARE: dict[str, Any] = {
+    "mip_heuristic_effort": 0.0, "mip_heuristic_run_rins": False, "mip_heuristic_run_rens": False,
+    "mip_heuristic_run_root_reduced_cost": False, "mip_heuristic_run_feasibility_jump": False,
+    "mip_allow_restart": False, "mip_max_nodes": 40,
+}  # fmt: skip
+
+_Entries = tuple[FloatArray, IntArray, IntArray]
+_Rows = tuple[_Entries, FloatArray, FloatArray]  # entries, lowest and highest value of each row
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +46,7 @@ class Mixed:
     """The best solution and how good it is.
 
     found : with whole positions.  bound : lower bound of the program's value.  gap : ``(value - bound) / |value|``.
-    rounds : mixed-integer programs solved.
+    rounds : mixed-integer programs solved.  pace_s : the longest that a convex one with positions fixed took.
     """
 
     found: convex.Found
@@ -44,27 +55,29 @@ class Mixed:
     rounds: int
     iterations: int
     solver_time_s: float
+    pace_s: float
 
 
 def solve(
-    program: HorizonProgram, working: BoolArray, *, hint: FloatArray | None, deadline: float, gap: float = 1e-4
+    program: HorizonProgram, working: BoolArray, *, hint: FloatArray | None, deadline: float, gap: float, masters: int
 ) -> Mixed | None:
     """Return the best solution found by `deadline` (`time.perf_counter`), or within `gap`; None if there is none.
 
-    working : as in `convex.solve`.  hint : (T, discrete) positions to start from.
+    working : as in `convex.solve`.  hint : (T, discrete) positions to start from.  masters : most mixed-integer linear
+    programs to solve.
     """
-    return _Search(program, working, deadline, gap).run(hint)
+    return _Search(program, working, deadline, gap).run(hint, masters)
 
 
 class _Search:
     def __init__(self, program: HorizonProgram, working: BoolArray, deadline: float, gap: float) -> None:
         self.program, self.working, self.deadline, self.gap = program, working, deadline, gap
         self.best: convex.Found | None = None
-        self.bound = -np.inf
+        self.bound, self.relaxed_value = -np.inf, np.inf  # of the best positions, storage free to burn energy
         self.rounds, self.iterations, self.time_s, self.pace_s = 0, 0, 0.0, 0.0
         self.tried: set[bytes] = set()
 
-    def run(self, hint: FloatArray | None) -> Mixed | None:
+    def run(self, hint: FloatArray | None, masters: int) -> Mixed | None:
         program, integer = self.program, self.program.integer
         if hint is not None:
             self._fix(hint)
@@ -74,8 +87,8 @@ class _Search:
         self.bound = relaxed.value - _WHOLE * abs(relaxed.value)
         self._fix(np.rint(relaxed.x[integer]))
         if self._open():
-            master = _Master(program, relaxed.x)
-            for _ in range(_ROUNDS):
+            master = _Master(program, relaxed.x, self.gap)
+            for _ in range(masters):
                 left = self.deadline - time.perf_counter() - 1.5 * self.pace_s
                 if left <= 0:
                     break
@@ -102,22 +115,21 @@ class _Search:
         return self._result()
 
     def _open(self) -> bool:
-        if self.best is None:
-            return True
-        return self.best.value - self.bound > self.gap * max(abs(self.best.value), 1e-12)
+        return not self.relaxed_value - self.bound <= self.gap * max(abs(self.relaxed_value), 1e-12)
 
     def _fix(self, positions: FloatArray) -> convex.Found | None:
         """Solve with the positions fixed, and keep what is found if it is the best."""
         program, integer = self.program, self.program.integer
-        positions = np.clip(positions, program.lower[integer], program.upper[integer])
+        positions = np.clip(positions[program.first], program.lower[integer], program.upper[integer])
         self.tried.add(positions.astype(np.int64).tobytes())
         lower, upper = program.positioned(positions)
         began = time.perf_counter()
-        found = convex.solve_one_way(program, self.working, lower, upper)
+        found, relaxed_value = convex.solve_one_way(program, self.working, lower, upper)
         self.pace_s = max(self.pace_s, time.perf_counter() - began)
         if found is None:
             return None
         self._count(found)
+        self.relaxed_value = min(self.relaxed_value, relaxed_value)
         if self.best is None or found.value < self.best.value:
             self.best = found
         return found
@@ -136,19 +148,22 @@ class _Search:
         if self.best is None:
             return None
         short = max(self.best.value - self.bound, 0.0) / max(abs(self.best.value), 1e-12)
-        return Mixed(self.best, self.bound, short, self.rounds, self.iterations, self.time_s)
+        return Mixed(self.best, self.bound, short, self.rounds, self.iterations, self.time_s, self.pace_s)
 
 
 class _Master:
     """The linear program with tangents; built anew for HiGHS whenever it has grown."""
 
-    def __init__(self, program: HorizonProgram, about: FloatArray) -> None:
+    def __init__(self, program: HorizonProgram, about: FloatArray, gap: float) -> None:
         self.program = program
         lam, vectors = np.linalg.eigh(program.hessian)
         z = program.z
         reach = (np.abs(vectors) * (program.upper[z] - program.lower[z])[:, :, None]).sum(axis=1)
         weight = max(abs(program.value(about)), 1e-12)
-        self.stage, mode = np.nonzero(0.5 * lam * reach**2 > _LEAST * weight)
+        share = 0.5 * np.maximum(lam, 0.0) * reach**2
+        order = np.sort(share, axis=None)
+        cut = order[np.searchsorted(np.cumsum(order), gap * _LEAST * weight)] if share.size else 0.0
+        self.stage, mode = np.nonzero((share >= cut) & (share > 0))
         self.lam = lam[self.stage, mode]
         self.vector = vectors[self.stage, :, mode]
         self.reach = reach[self.stage, mode]
@@ -189,28 +204,28 @@ class _Master:
         slack, a, y = n + np.arange(soft), n + soft + np.arange(modes), n + soft + modes + np.arange(modes)
         total, own, each = n + soft + 2 * modes, np.arange(soft), np.arange(modes)
         slopes, k = program.slopes[stage, row], program.k
-        parts = [
-            (sp.coo_matrix(program.matrix, shape=program.matrix.shape), program.low, program.high),
-            (_sparse([slopes.ravel(), -np.ones(soft)], [np.repeat(own, k), own], [program.z[stage].ravel(), slack]),
+        own_rows = program.matrix.tocoo()
+        parts: list[_Rows] = [
+            ((own_rows.data, own_rows.row, own_rows.col), program.low, program.high),
+            (_entries([slopes.ravel(), -np.ones(soft)], [np.repeat(own, k), own], [program.z[stage].ravel(), slack]),
              np.full(soft, -np.inf), (slopes * program.at[stage]).sum(axis=1) - program.rows[stage, row]),
-            (_sparse([self.vector.ravel(), -np.ones(modes)], [np.repeat(each, k), each],
+            (_entries([self.vector.ravel(), -np.ones(modes)], [np.repeat(each, k), each],
                      [program.z[self.stage].ravel(), a]), self.offset, self.offset),
         ]  # fmt: skip
         for point in self.points:
             parts.append((
-                _sparse([np.ones(modes), -self.lam * point], [each, each], [y, a]),
+                _entries([np.ones(modes), -self.lam * point], [each, each], [y, a]),
                 -0.5 * self.lam * point**2, np.full(modes, np.inf),
             ))  # fmt: skip
         discs = program.discs
         for d, by_q, by_p in self.edges:
             two, here = discs.minus[d] >= 0, np.arange(len(d))
             parts.append((
-                _sparse([by_q, by_p, -by_p[two]], [here, here, here[two]],
+                _entries([by_q, by_p, -by_p[two]], [here, here, here[two]],
                         [discs.q[d], discs.plus[d], discs.minus[d][two]]),
                 np.full(len(d), -np.inf), np.ones(len(d)),
             ))  # fmt: skip
-        matrix = sp.vstack([sp.coo_matrix((m.data, (m.row, m.col)), shape=(len(low), total)) for m, low, _ in parts],
-                           format="csr")  # fmt: skip
+        matrix = _stacked(parts, total)
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = total, matrix.shape[0]
         lp.col_cost_ = (
@@ -229,7 +244,7 @@ class _Master:
         lp.integrality_ = [types[kind] for kind in kinds]
         highs = highspy.Highs()
         highs.silent()
-        for name, value in (("time_limit", time_s), ("mip_rel_gap", gap), ("threads", 1)):
+        for name, value in {"time_limit": time_s, "mip_rel_gap": gap, "threads": 1, **_BARE}.items():
             highs.setOptionValue(name, value)
         highs.passModel(lp)
         if start is not None:
@@ -245,9 +260,17 @@ class _Master:
         if highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
             return None
         usable = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-        x = np.array(highs.getSolution().col_value)[:n] if usable else None
-        return x, (bound if np.isfinite(bound) else -np.inf)
+        found = np.array(highs.getSolution().col_value)[:n] if usable else None
+        return found, (bound if np.isfinite(bound) else -np.inf)
 
 
-def _sparse(data: list[FloatArray], rows: list[FloatArray], columns: list[FloatArray]) -> sp.coo_matrix:
-    return sp.coo_matrix((np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))))
+def _entries(data: list[FloatArray], rows: list[IntArray], columns: list[IntArray]) -> _Entries:
+    return np.concatenate(data), np.concatenate(rows), np.concatenate(columns)
+
+
+def _stacked(parts: list[_Rows], columns: int) -> sp.csr_matrix:
+    """Return the rows of all parts below each other."""
+    first = np.cumsum([0] + [len(low) for _, low, _ in parts])
+    row = np.concatenate([r + at for ((_, r, _), _, _), at in zip(parts, first, strict=False)])
+    data, column = (np.concatenate([part[0][i] for part in parts]) for i in (0, 2))
+    return sp.csr_matrix((data, (row, column)), shape=(int(first[-1]), columns))

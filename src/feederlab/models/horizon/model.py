@@ -115,7 +115,10 @@ class Layout:
         parts = [slice(int(e - c), int(e)) for e, c in zip(ends, counts, strict=True)]
         rated = inv.s_mva[inverters]
         unit = [rated, rated if curtail else rated[:0], *[sto.s_mva[storages]] * 3, np.ones(len(moving) + len(banks))]
-        return cls(inverters, storages, moving, banks, *parts, np.concatenate(unit))
+        q, p, charge, discharge, storage_q, tap_part, step = parts
+        return cls(
+            inverters, storages, moving, banks, q, p, charge, discharge, storage_q, tap_part, step, np.concatenate(unit)
+        )  # fmt: skip
 
 
 class HorizonModel:
@@ -245,8 +248,9 @@ class HorizonModel:
         inverter, storage = feeder.inverters.node[at.inverters], feeder.storages.node[at.storages]
         nodes = [inverter, inverter if self.curtail else inverter[:0], storage, storage, storage]
         signs = [1j, 1.0, -1.0, 1.0, -1j]
-        sign = np.repeat(signs, [len(n) for n in nodes])
-        return np.concatenate(nodes), sign * at.unit[: at.tap.start] / feeder.base_mva
+        sign = np.repeat(np.array(signs, dtype=np.complex128), [len(n) for n in nodes])
+        unit: ComplexArray = sign * at.unit[: at.tap.start] / feeder.base_mva
+        return np.concatenate(nodes), unit
 
     def _differences(
         self, stages: Stages, priced: Priced, du: ComplexArray, dv: FloatArray, gradient: FloatArray
@@ -285,7 +289,7 @@ class HorizonModel:
         unit, imported = at.unit, weight("substation_import")
         if self.curtail:
             gradient[:, at.p] -= (weight("curtailment") + imported) * unit[at.p]
-        use = _use(self.objective)
+        use = weight("storage_use")
         gradient[:, at.charge] += (use + imported) * unit[at.charge]
         gradient[:, at.discharge] += (use - imported) * unit[at.discharge]
 
@@ -299,7 +303,7 @@ class HorizonModel:
         objective, excess = np.full(count, np.inf), np.full(count, np.inf)
         settings, which = np.unique(np.concatenate([plan.tap, plan.step], axis=1), axis=0, return_inverse=True)
         which = which.reshape(count)
-        available = stages.p_available_mw
+        available, use = stages.p_available_mw, np.abs(plan.storage_p_mw).sum(axis=1)
         for k in range(len(settings)):
             mine = np.flatnonzero(which == k)
             solved = self.flow.solve_batch(
@@ -310,14 +314,13 @@ class HorizonModel:
             at_slack = -injection[mine, slack].real - feeder.node_fixed[slack].real * feeder.base_mva
             with np.errstate(invalid="ignore"):
                 value = objective_value(
-                    self.objective, solved, slack_load_mw=at_slack, p_available_mw=available[mine], p_mw=plan.p_mw[mine],
-                    q_mvar=plan.q_mvar[mine],
+                    self.objective, solved, slack_load_mw=at_slack, p_available_mw=available[mine],
+                    p_mw=plan.p_mw[mine], q_mvar=plan.q_mvar[mine], storage_use_mw=use[mine],
                 )  # fmt: skip
                 outside = self._excess(np.abs(solved.u) ** 2 + stages.offset)
             good: BoolArray = solved.converged
             objective[mine] = np.where(good, value, np.inf)
             excess[mine] = np.where(good, outside, np.inf)
-        objective += _use(self.objective) * np.abs(plan.storage_p_mw).sum(axis=1)
         return u, objective, excess
 
     def _excess(self, v: FloatArray) -> FloatArray:
@@ -327,8 +330,3 @@ class HorizonModel:
 
     def _read(self, tap: tuple[int, ...], step: tuple[int, ...]) -> ReducedGrid:
         return ReducedGrid.of(self.feeder, np.array(tap, dtype=np.int64), np.array(step, dtype=np.int64))
-
-
-def _use(objective: Objective) -> float:
-    """Return the price of a storage's power, charged or discharged (per MW)."""
-    return objective.weight("storage_use")

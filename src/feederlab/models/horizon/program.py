@@ -26,7 +26,7 @@ import scipy.sparse as sp
 from feederlab.models.arrays import FloatArray, IntArray
 from feederlab.models.horizon.model import Expansion, HorizonModel
 from feederlab.models.horizon.plan import Start
-from feederlab.models.horizon.stages import Stages
+from feederlab.models.horizon.stages import Stages, lengths
 
 _BOTH = 1e-6  # of the rating: charging and discharging below this are the solver's rounding
 
@@ -38,6 +38,8 @@ class Rules:
     end_mwh : (storages,) energy to be left at the end, or what can be reached of it; None: any.
     energy_value : of the energy left, objective x hours per MWh.
     tap_cost, step_cost : of one move, in objective x hours.  max_moves : of each device over the horizon, 0 for any.
+    blocks : taps and steps may move at the beginning of at most this many blocks of stages (`stages.lengths`), 0: of
+    every stage.
     """
 
     end_mwh: FloatArray | None = None
@@ -45,6 +47,7 @@ class Rules:
     tap_cost: float = 0.0
     step_cost: float = 0.0
     max_moves: int = 0
+    blocks: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +62,11 @@ class Discs:
 class HorizonProgram:
     """Numbers of one program; columns are z (stage by stage), stored energy, and what moves need.
 
-    lower, upper : (n,) of the columns.  matrix, low, high : rows ``low <= matrix x <= high``.  cost : (n,) linear cost.
-    constant : what is added.  discs : as above.
-    hessian : (T, k, k) and at : (T, k) of the quadratic part of the cost.  rows, slopes, price : (T, m), (T, m, k), (T,)
-    of the soft rows ``price_t * max(0, rows + slopes (z - at))``.  integer : (T, discrete) columns of taps and steps;
-    switched : columns that mark a switching; integers : both, all whole.
+    lower, upper : (n,) of the columns.  matrix, low, high : rows ``low <= matrix x <= high``.  cost : (n,) linear cost,
+    constant : what is added to it.  discs : as above.
+    z : (T, k) columns of the controls.  hessian : (T, k, k) and at : (T, k) of the quadratic part of the cost.
+    rows, slopes, price : (T, m), (T, m, k), (T,) of the soft rows ``price_t * max(0, rows + slopes (z - at))``.
+    integer : (T, discrete) columns of taps and steps; switched : columns that mark a switching; integers : both.
     """
 
     def __init__(self, model: HorizonModel, stages: Stages, start: Start, about: Expansion, rules: Rules) -> None:
@@ -83,25 +86,25 @@ class HorizonProgram:
         self._low: list[float] = []
         self._high: list[float] = []
         low, high = self._boxes()
-        self.z = self._columns(low, high, self.gradient)
+        self.z = self._controls(low, high)
         self.constant = float(steps @ about.value - (self.gradient * about.at).sum())
         self._store()
         self.integer = self.z[:, at.discrete]
         self._marked: list[tuple[int, int]] = []
         self.switched = self._moves()
-        self.integers = np.concatenate([self.integer.ravel(), self.switched])
+        self.integers = np.concatenate([np.unique(self.integer), self.switched])
         self.discs = self._ratings()
         self.lower, self.upper = np.concatenate(self._lower), np.concatenate(self._upper)
         self.cost = np.concatenate(self._cost)
         none = np.zeros(0, dtype=np.int64)
-        data = np.concatenate([part[0] for part in self._parts] or [none])
+        data = np.concatenate([part[0] for part in self._parts] or [np.zeros(0)])
         row, column = (np.concatenate([part[i] for part in self._parts] or [none]) for i in (1, 2))
         self.matrix = sp.csr_matrix((data, (row, column)), shape=(len(self._low), len(self.lower)))
         self.low, self.high = np.array(self._low), np.array(self._high)
 
     def controls(self, x: FloatArray) -> FloatArray:
         """Return the (T, k) controls of a solution."""
-        return x[self.z]
+        return np.asarray(x[self.z])
 
     def value(self, x: FloatArray) -> float:
         """Return the objective at x, soft rows included."""
@@ -110,7 +113,11 @@ class HorizonProgram:
         return float(self.cost @ x + self.constant + curved + self.price @ self.excess(x).sum(axis=1))
 
     def positioned(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the bounds with taps and steps fixed at positions (T, discrete), and with them what marks a switching."""
+        """Return the bounds with taps and steps fixed at (T, discrete) positions.
+
+        In a block those of its first stage stand throughout; what marks a switching is fixed with them.
+        """
+        positions = positions[self.first]
         lower, upper = self.lower.copy(), self.upper.copy()
         lower[self.integer] = upper[self.integer] = positions
         marks = [np.diff(positions[:, place], prepend=now) != 0 for place, now in self._marked]
@@ -121,7 +128,7 @@ class HorizonProgram:
     def excess(self, x: FloatArray) -> FloatArray:
         """Return (T, m) by how much x crosses each soft row."""
         d = self.controls(x) - self.at
-        return np.maximum(self.rows + np.einsum("tmk,tk->tm", self.slopes, d), 0.0)
+        return np.asarray(np.maximum(self.rows + np.einsum("tmk,tk->tm", self.slopes, d), 0.0))
 
     def one_way(self, x: FloatArray) -> tuple[FloatArray, bool]:
         """Return the upper bounds under which no storage charges and discharges at once, and whether x breaks them.
@@ -135,6 +142,20 @@ class HorizonProgram:
         upper[discharge[both & charges]] = 0.0
         upper[charge[both & ~charges]] = 0.0
         return upper, bool(both.any())
+
+    def _controls(self, low: FloatArray, high: FloatArray) -> IntArray:
+        """Add the controls; return their (T, k) columns, taps and steps sharing one throughout each block."""
+        size = lengths(self.stages, self._rules.blocks) if self._rules.blocks else np.ones(self.stages, dtype=np.int64)
+        self.first = np.repeat(np.cumsum(size) - size, size)
+        own = np.repeat(np.arange(self.stages)[:, None], self.k, axis=1)
+        own[:, self.layout.discrete] = self.first[:, None]
+        place = own * self.k + np.arange(self.k)
+        used, column = np.unique(place, return_inverse=True)
+        column = np.asarray(column.reshape(place.shape), dtype=np.int64)
+        cost = np.zeros(len(used))
+        np.add.at(cost, column, self.gradient)
+        self._columns(low.ravel()[used], high.ravel()[used], cost)
+        return column
 
     def _boxes(self) -> tuple[FloatArray, FloatArray]:
         """Return the (T, k) bounds of the controls."""
@@ -206,7 +227,7 @@ class HorizonProgram:
             if is_tap and pause > 0:
                 pace = np.minimum(pace, np.maximum(stages.length * step_s // pause, 1.0))
             pace[still] = 0.0
-            for t in np.flatnonzero(pace < largest):
+            for t in np.flatnonzero(pace < largest).tolist():
                 self._step(y, t, float(now), -pace[t], pace[t])
             if not (cost or rules.max_moves or slow):
                 continue
@@ -220,14 +241,15 @@ class HorizonProgram:
             if not slow:
                 continue
             if is_tap:
-                counted, most = [(up[t], down[t]) for t in range(self.stages)], pace
+                counted: list[tuple[int, ...]] = [(int(up[t]), int(down[t])) for t in range(self.stages)]
+                most = pace
             else:
                 moved = self._columns(zero, np.ones(self.stages), zero)
                 binaries.append(moved)
                 self._marked.append((place, int(now)))
                 for t in range(self.stages):
                     self._row([(up[t], 1.0), (down[t], 1.0), (moved[t], -float(largest))], -np.inf, 0.0)
-                counted, most = [(m,) for m in moved], np.ones(self.stages)
+                counted, most = [(int(m),) for m in moved], np.ones(self.stages)
             for t in range(1, self.stages):
                 window = np.flatnonzero((begin[: t + 1] - begin[t]) * step_s > -pause + 1e-9)
                 if len(window) > 1:
@@ -240,8 +262,11 @@ class HorizonProgram:
     ) -> None:
         """Add ``low <= y_t - y_{t-1} + more <= high``."""
         terms = [(int(y[t]), 1.0), *(more or [])]
-        if t:
+        if t and y[t] != y[t - 1]:
             self._row([*terms, (int(y[t - 1]), -1.0)], low, high)
+        elif t:
+            if more:  # inside a block nothing moves
+                self._row(more, low, high)
         else:
             self._row(terms, low + now, high + now)
 

@@ -17,6 +17,8 @@ from feederlab.models.threads import one_thread
 
 _NEAR = 2e-3  # p.u. of squared voltage: rows this close to their limit are in the first program
 _HALVINGS = 3
+_MARGIN = 1.2
+_SHARE = 0.7  # of the time that is left, for one mixed-integer program: what comes after it is quick
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +46,13 @@ class Search:
     """The method with its settings.
 
     rounds : most expansions.  tol : relative gain of the cost below which it ends.  gap : relative gap at which a
-    mixed-integer program counts as solved.
+    mixed-integer program counts as solved.  masters : most linear ones for each (`mixed`).
     """
 
-    rounds: int = 3
+    rounds: int = 4
     tol: float = 1e-5
     gap: float = 1e-4
+    masters: int = 50
 
     def solve(
         self, model: HorizonModel, stages: Stages, start: Start, guess: Plan, rules: Rules, deadline: float = np.inf
@@ -70,6 +73,7 @@ class _Run:
         self.rules, self.deadline = rules, deadline
         self.working: BoolArray | None = None
         self.iterations, self.time_s, self.accurate, self.gap = 0, 0.0, True, 0.0
+        self.pace_s = {False: 0.0, True: 0.0}  # of a round with positions fixed, and of one that decides them
 
     def run(self, guess: Plan) -> Outcome | None:
         model, settings = self.model, self.settings
@@ -77,14 +81,17 @@ class _Run:
         if not np.isfinite(here.cost):
             return None
         best: Priced | None = None
-        error, status, decide, rounds, longest = 0.0, "out of rounds", bool(len(model.layout.discrete)), 0, 0.0
+        error, status, rounds = 0.0, "out of rounds", 0
+        decide = bool(len(model.layout.discrete))
         for _ in range(settings.rounds):
-            began = time.perf_counter()
-            if best is not None and began + 1.2 * longest > self.deadline:
+            left = self.deadline - time.perf_counter()
+            decide = decide and (best is None or left > _MARGIN * self.pace_s[True])
+            if best is not None and left < _MARGIN * self.pace_s[decide]:
                 status = "out of time"
                 break
+            began = time.perf_counter()
             rounds += 1
-            found = self._improve(here, decide, longest)
+            found = self._improve(here, decide)
             if found is None:
                 status = "stalled"
                 break
@@ -103,33 +110,43 @@ class _Run:
             moved = not self._same(here.plan, there.plan)
             error = (promised - there.cost) / max(abs(there.cost), 1e-12)
             best = here = there
-            if not moved:  # the positions stay: what is left is convex, and cheap
-                decide = False
-                longest = 0.0
+            self.pace_s[decide] = max(self.pace_s[decide], time.perf_counter() - began)
+            decide = decide and moved  # where the positions stay, what is left is convex, and quick
             if gain <= settings.tol * abs(best.cost) and not moved:
                 status = "converged"
                 break
-            longest = max(longest, time.perf_counter() - began)
         if best is None:
             return None
         return Outcome(best, error, self.gap, status, self.accurate, rounds, self.iterations, self.time_s)
 
-    def _improve(self, here: Priced, decide: bool, pace_s: float) -> tuple[FloatArray, float] | None:
+    def _improve(self, here: Priced, decide: bool) -> tuple[FloatArray, float] | None:
         """Return the controls that solve the program about a plan, and its value there."""
+        began = time.perf_counter()
         about = self.model.expand(self.stages, here)
         program = HorizonProgram(self.model, self.stages, self.start, about, self.rules)
         if self.working is None:
             self.working = about.rows > -_NEAR
         positions = about.at[:, self.model.layout.discrete]
         if decide:
-            answer = mixed.solve(program, self.working, hint=positions, deadline=self.deadline, gap=self.settings.gap)
+            now = time.perf_counter()
+            self.pace_s[False] = max(self.pace_s[False], now - began)
+            until = now + _SHARE * (self.deadline - now)
+            answer = mixed.solve(
+                program,
+                self.working,
+                hint=positions,
+                deadline=until,
+                gap=self.settings.gap,
+                masters=self.settings.masters,
+            )
             if answer is None:
                 return None
             self.gap = answer.gap
+            self.pace_s[False] += answer.pace_s
             found, self.iterations = answer.found, self.iterations + answer.iterations
             self.time_s += answer.solver_time_s
         else:
-            fixed = convex.solve_one_way(program, self.working, *program.positioned(positions))
+            fixed, _ = convex.solve_one_way(program, self.working, *program.positioned(positions))
             if fixed is None:
                 return None
             found, self.iterations = fixed, self.iterations + fixed.iterations

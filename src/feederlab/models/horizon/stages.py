@@ -17,7 +17,7 @@ class Stages:
 
     length : (T,) steps in each; a stage's setpoints stand throughout.  load_mva : (T, nodes) mean net consumption that
     nothing controls (MVA).  p_available_mw : (T, inverters) mean (MW).  slack_vm : (T,) (p.u.).  step_h : (h).
-    offset : (nodes,) or a number, by how much squared voltages are taken to lie above the model's in every stage (p.u.).
+    offset : (nodes,) or a number, by how much squared voltages lie above the model's in every stage (p.u.).
     """
 
     length: IntArray
