@@ -70,7 +70,7 @@ def test_what_a_training_leaves(whole):
     assert judged(env, policy) == best["holdout_cost"]
 
 
-@pytest.mark.parametrize("breaks", [[1], [5, 20, 11], [16, 1, 1, 44], [60], [69]])
+@pytest.mark.parametrize("breaks", [[1, 35], [16, 1, 1, 42], [69]])
 def test_stopping_anywhere_changes_nothing(breaks, whole, tmp_path):
     for steps in breaks:
         with pytest.raises(Stopped):
@@ -214,7 +214,6 @@ def test_it_learns_to_switch(tmp_path):
         banks = TwoTimescale(slow=Fixed(step=f"{first}/{second}"), fast=NoControl(), every="1h")
         run = simulate(case, banks, goal).data["voltage_deviation"].to_numpy()
         fixed.append(run.reshape(4, -1).sum(axis=1))
-    print(learned, np.sum(fixed, axis=1), np.min(fixed, axis=0).sum())
     assert learned < np.min(fixed, axis=0).sum()
 
 
