@@ -38,6 +38,7 @@ def energies(result, scenario):
     return units.soc * units.e_max_mwh + np.cumsum(gain, axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["mpc:horizon=2,forecast=noisy(0.1),curtail=true"])
 def test_variants_conform(day, spec):
     check_controller(registry.create(spec), day)

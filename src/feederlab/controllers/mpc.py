@@ -43,8 +43,8 @@ class Mpc(Controller):
     program, mixed-integer where taps or capacitor banks take part, solved by Clarabel and HiGHS.  It starts from the
     last plan, one step further, and ends with an AC power flow of the plan.
 
-    horizon : length, e.g. ``"24h"``, or a number of steps; near the end of the data it shrinks.  Empty: a day, or all data
-    where they are shorter.
+    horizon : length, e.g. ``"24h"``, or a number of steps; near the end of the data it shrinks.  Empty: a day,
+    or all data where they are shorter.
     forecast : ``"perfect"``, ``"persistence"``, ``"noisy(SIGMA)"`` or ``"noisy(SIGMA;SEED)"`` (seed 0 if not given),
     ``"module:function"``, or a function ``(time, periods) -> Series`` (`models.forecast`).
     objective : e.g. ``"losses"``; empty: the task's.
@@ -58,7 +58,8 @@ class Mpc(Controller):
     every stage.
     rounds : most expansions per decision.
     time_limit_s : of a decision.  When it is reached the best plan met stands, and `Decision.mip_gap` tells how far it
-    may be from the best of its linear model.  Decisions then depend on the machine's speed.
+    may be from the best of its linear model.  Decisions then depend on the machine's speed; the limits below, which
+    usually end the work within a second, do not.
     gap : relative gap at which a mixed-integer program counts as solved.  masters : most linear programs for each
     (`models.horizon.mixed`): a limit that does not depend on the machine.
     margin : how far inside the band to aim (p.u.).
@@ -77,9 +78,9 @@ class Mpc(Controller):
     stages: int = 24
     blocks: int = 8
     rounds: int = 4
-    time_limit_s: float = 3.0
+    time_limit_s: float = 30.0
     gap: float = 2e-3
-    masters: int = 2
+    masters: int = 1
     margin: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -247,7 +248,7 @@ class _Prepared(Prepared):
         names = ("soc", "storage_p_mw", "storage_q_mvar")
         filled = {n: np.where(np.isfinite(getattr(seen, n)), getattr(seen, n), state[n]) for n in names}
         first = not len(state["time_ns"])
-        now = np.array([seen.time.value], dtype=np.int64)
+        now = np.array([seen.time.as_unit("ns").value], dtype=np.int64)
         passed = 0.0 if first else float(now[0] - state["time_ns"][0]) / 1e9
         rests = {}
         for name, pause, each in (

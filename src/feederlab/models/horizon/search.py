@@ -17,6 +17,7 @@ from feederlab.models.threads import one_thread
 
 _NEAR = 2e-3  # p.u. of squared voltage: rows this close to their limit are in the first program
 _HALVINGS = 3
+_DECIDING = 2  # expansions whose programs decide positions
 _MARGIN = 1.2
 _SHARE = 0.7  # of the time that is left, for one mixed-integer program: what comes after it is quick
 
@@ -111,7 +112,9 @@ class _Run:
             error = (promised - there.cost) / max(abs(there.cost), 1e-12)
             best = here = there
             self.pace_s[decide] = max(self.pace_s[decide], time.perf_counter() - began)
-            decide = decide and moved  # where the positions stay, what is left is convex, and quick
+            decide = (
+                decide and moved and rounds < _DECIDING
+            )  # where the positions stay, what is left is convex, and quick
             if gain <= settings.tol * abs(best.cost) and not moved:
                 status = "converged"
                 break
