@@ -21,8 +21,13 @@ def reproduce(
         int | None, typer.Option(help="Other draws of data that the rebuilt ones are held against.")
     ] = None,
     cases: Annotated[str | None, typer.Option(help="NAME,NAME,...: some of the cases.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the day on which the relaxation is tried.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the day on which the relaxation is tried; of a training.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(help="Unseen days to judge by.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Trainings.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small run, to see that it works.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes; -1: all cores.")] = -1,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables and the runs.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another reproduction in --out.")] = False,
@@ -40,7 +45,7 @@ def reproduce(
         raise InputError("give what to reproduce (feederlab reproduce --list shows the names)")
     given: dict[str, Any] = {
         "networks": _split(networks), "windows": windows, "periods": periods, "draws": draws, "cases": _split(cases),
-        "steps": steps, "seed": seed,
+        "steps": steps, "days": days, "seeds": seeds, "seed": seed, "quick": True if quick else None,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     study = papers.create(name, **given)
@@ -55,7 +60,7 @@ def reproduce(
     with progress() as tell:
         found = study.run(How(jobs=jobs, out=out, overwrite=overwrite, resume=resume, progress=tell))
     if write is not None:
-        words = [f"--{key} {','.join(value) if isinstance(value, tuple) else value}" for key, value in given.items()]
+        words = [f"--{key}{'' if value is True else f' {_joined(value)}'}" for key, value in given.items()]
         body = f"{rendering.markdown(found)}\n\nComputed in {found.seconds / 60:.1f} minutes, jobs {jobs}."
         rendering.write_section(write, name, " ".join(["feederlab reproduce", name, *words]), body)
     if as_json:
@@ -65,6 +70,10 @@ def reproduce(
     for part in rendering.terminal(found):
         screen.print(part, highlight=False)
     screen.print(f"{found.seconds:.0f} s" + (f"; written to {out}" if out is not None else ""), highlight=False)
+
+
+def _joined(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _split(text: str | None) -> tuple[str, ...] | None:

@@ -153,3 +153,8 @@ def boxed_least_squares(effect: FloatArray, offset: FloatArray, limit: FloatArra
         if not len(left):
             return np.clip(found, -limit, limit)
     raise ArithmeticError(f"{len(left)} least-squares problems have no solution: the effects are not of full rank")
+
+
+def position(actions: IntArray, steps: IntArray) -> int:
+    """Return the number of the configuration with these closed steps."""
+    return int(np.flatnonzero((actions == steps).all(axis=1))[0])

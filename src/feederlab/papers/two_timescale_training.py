@@ -23,7 +23,7 @@ from feederlab.learn.settings import DqnSettings
 from feederlab.models.arrays import FloatArray, IntArray
 from feederlab.models.feeder import Feeder
 from feederlab.models.scenario import Series
-from feederlab.papers.two_timescale_costs import DayCosts
+from feederlab.papers.two_timescale_costs import DayCosts, position
 from feederlab.work import Steps
 
 need("torch", "stable_baselines3", "gymnasium")
@@ -74,11 +74,6 @@ class Lessons:
 def _series(day: DayCosts, none: FloatArray) -> Series:
     count = len(day.load_mva)
     return Series(day.times, day.load_mva, np.repeat(none[None], count, axis=0), np.ones(count))
-
-
-def position(actions: IntArray, steps: IntArray) -> int:
-    """Return the number of the configuration with these closed steps."""
-    return int(np.flatnonzero((actions == steps).all(axis=1))[0])
 
 
 class TableEnv(gym.Env):  # type: ignore[misc]
