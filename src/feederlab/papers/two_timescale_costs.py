@@ -20,7 +20,7 @@ from feederlab.models.branchflow.linear import LinearModel
 from feederlab.models.branchflow.parameters import BranchFlow
 from feederlab.models.objective import Objective
 from feederlab.models.powerflow.base import engine
-from feederlab.models.scenario import Scenario
+from feederlab.models.scenario import Scenario, Series
 from feederlab.models.scoring import voltage_deviation
 
 OBJECTIVE = Objective.parse("voltage_deviation")
@@ -29,7 +29,7 @@ _KKT = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class DayCosts:
-    """A day in slots and intervals of `slots` slots.
+    """A day, or a part of one, in slots and intervals of `slots` slots.
 
     times : (T,).  load_mva : (T, nodes) net consumption.  slot : (T, configurations) cost of a slot, sum of (v - v0)^2.
     mean : (intervals, configurations) cost of a slot with the interval's mean consumption.
@@ -101,7 +101,10 @@ class FastLayer:
 
     def day(self, day: pd.Timestamp, every: str) -> DayCosts:
         """Return the table of a day, in intervals of `every`."""
-        series = self.scenario.days(day).series()
+        return self.table(self.scenario.days(day).series(), every)
+
+    def table(self, series: Series, every: str) -> DayCosts:
+        """Return the table of a series, which must be whole intervals of `every`."""
         load = series.load_mva
         slots = round(pd.Timedelta(every) / self.scenario.step)
         mean = load.reshape(-1, slots, load.shape[1]).mean(axis=1)

@@ -105,7 +105,7 @@ def _actions(figure: Any, shown: Shown) -> None:
         ax.set_yticks([0, 1], ["open", "closed"])
         ax.set_ylabel(f"bus {buses[b]}")
         clock(ax, shown.begins)
-    axes[-1].legend(ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), ncols=3, loc="outside lower center")
     _title(axes[0], "Capacitor banks", shown)
 
 

@@ -7,7 +7,8 @@ slots of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -132,15 +133,18 @@ class Training:
 
     def __call__(self, done: Steps | None = None) -> Taught:
         """Train, and return the network that did best on the validation days."""
-        import torch
+        with _own_randomness():
+            return self._learn(done)
+
+    def _learn(self, done: Steps | None) -> Taught:
         from stable_baselines3 import DQN
         from stable_baselines3.common.callbacks import BaseCallback
+        from torch.nn import ReLU
 
-        torch.set_num_threads(1)
         settings, every = self.settings, max(self.steps // EVALUATIONS, 1)
         model = DQN(
             "MlpPolicy", TableEnv(self.train, float(np.median(self.train.cost))), seed=self.seed, device="cpu",
-            policy_kwargs={"net_arch": list(settings.hidden), "activation_fn": torch.nn.ReLU},
+            policy_kwargs={"net_arch": list(settings.hidden), "activation_fn": ReLU},
             gamma=settings.discount, learning_rate=settings.learning_rate, batch_size=settings.batch,
             buffer_size=settings.replay, learning_starts=settings.warm_up, train_freq=1, gradient_steps=1,
             target_update_interval=settings.target_every, exploration_initial_eps=settings.explore_first,
@@ -181,6 +185,21 @@ class Training:
                       "settings": self.settings.to_dict()},
             versions={name: version(name) for name in ("feederlab", "torch", "stable-baselines3", "gymnasium")},
         )  # fmt: skip
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """Give a training one thread (more would change rounding) and the global generators, and then put all back."""
+    import torch
+
+    numpy, torches, threads = np.random.get_state(), torch.get_rng_state(), torch.get_num_threads()  # noqa: NPY002
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(torches)
+        torch.set_num_threads(threads)
 
 
 def taken(policy: Policy, lessons: Lessons) -> tuple[IntArray, FloatArray]:

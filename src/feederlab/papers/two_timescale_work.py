@@ -107,7 +107,7 @@ def slow_layers(best: IntArray, policy: Path) -> dict[str, Controller]:
 
 
 RULES: Mapping[str, Controller] = {
-    "cap_rule, by voltage": CapRule("voltage"), "cap_rule, by reactive power": CapRule("var"),
+    "cap_rule, by voltage": CapRule("voltage", low=0.994, high=1.006), "cap_rule, by reactive power": CapRule("var"),
 }  # fmt: skip
 
 
