@@ -28,6 +28,7 @@ def test_list(run: Run) -> None:
         (("mapdn-classical", "--networks", "mapdn33,mapdn34"), 3, "unknown network 'mapdn34'"),
         (("mapdn-classical", "--networks", "mapdn33", "--windows", "999999"), 2, "draw at most"),
         (("opf-baselines", "--networks", "case33", "--resume"), 2, "--out"),
+        (("two-timescale", "--days", "0", "--quick"), 2, "days must be at least 1, not 0"),
         (("opf-baselines", "--write", "nowhere/page.md"), 2, "lies in no folder that exists"),
     ],
 )
