@@ -195,8 +195,8 @@ def test_verdicts_say_what_the_figures_say() -> None:
     )
     costs = {name: size * day for name, size in zip(names, (9, 8, 4, 3, 2, 1), strict=True)}
     fast = pd.DataFrame([{
-        "QP (9), 1e-3 p.u.²": 1.2, "SOCP (7), 1e-3 p.u.²": 2.0, "SOCP + loss, 1e-3 p.u.²": 1.0, "slots where (7) is loose": 3,
-        "worst cone gap (7)": 10.0,
+        "QP (9), 1e-3 p.u.²": 1.2, "SOCP (7), 1e-3 p.u.²": 2.0, "SOCP + loss, 1e-3 p.u.²": 1.0,
+        "slots where (7) is loose": 3, "worst cone gap (7)": 10.0,
     }])  # fmt: skip
     found = scores.verdicts(costs, (0.7, 0.6, 0.8), fast, [])
     verdict = dict(zip(found["claim"], found["verdict"], strict=True))
