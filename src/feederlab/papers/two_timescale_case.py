@@ -39,8 +39,8 @@ def p3_scenario(seed: int = 0) -> Scenario:
 def days_of_the_year(count: int, others: int) -> tuple[list[pd.Timestamp], list[pd.Timestamp], list[pd.Timestamp]]:
     """Return (test, validation, training) days, disjoint, each spread over the whole year.
 
-    count : test days, evenly spaced.  others : training days, evenly spaced among the days that are left; every sixth
-    of these is held back for validation, on top.
+    count : test days, evenly spaced.  others : about how many training days; with a sixth as many validation days
+    between them they are evenly spaced among the days that are left.
 
     Raises
     ------
