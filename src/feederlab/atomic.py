@@ -64,13 +64,17 @@ def sweep(target: Path) -> None:
 
     Nothing else may be writing to `target`.
     """
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.(part|old)")
-    left = [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)] if target.parent.is_dir() else []
-    for path in left:
-        if path.suffix == ".old" and not target.exists():
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}\.(part(?:{re.escape(target.suffix)})?|old)")
+    beside = list(target.parent.iterdir()) if target.parent.is_dir() else []
+    for path, found in ((path, pattern.fullmatch(path.name)) for path in beside):
+        if found is None:
+            continue
+        if found[1] == "old" and not target.exists():
             os.replace(path, target)
-        else:
+        elif path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -15,10 +15,11 @@ from typing import Any
 
 from feederlab.atomic import sweep, write_text
 from feederlab.errors import ResultFileError
+from feederlab.lock import LOCK, held
 from feederlab.record import changed_versions, identity
 from feederlab.result import Result, write_dataset
 
-_RECORD, _LOCK, _DONE = "run.json", "lock", "done"
+_RECORD, _DONE = "run.json", "done"
 
 
 class Unfinished:
@@ -45,7 +46,7 @@ class Unfinished:
     def __init__(self, target: Path, record: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
         self._target, self.folder = target, target.with_name(f"{target.name}.unfinished")
         self._record, self._resume, self._overwrite = record, resume, overwrite
-        self._lock: Any = None
+        self._lock = contextlib.ExitStack()
 
     def exists(self) -> bool:
         """Whether something unfinished is there."""
@@ -54,22 +55,22 @@ class Unfinished:
     def __enter__(self) -> Unfinished:
         try:
             if self.exists():
-                self._hold()
+                self._lock.enter_context(held(self.folder))
                 self._take_over()
-            elif self.folder.exists() and any(path.name != _LOCK for path in self.folder.iterdir()):
+            elif self.folder.exists() and any(path.name != LOCK for path in self.folder.iterdir()):
                 raise ResultFileError(f"{self.folder} holds files, and no unfinished comparison: move it elsewhere")
             else:
                 (self.folder / _DONE).mkdir(parents=True, exist_ok=True)
-                self._hold()
+                self._lock.enter_context(held(self.folder))
             sweep(self._target)
             write_text(self.folder / _RECORD, json.dumps(self._record, indent=2) + "\n")
         except BaseException:
-            self._release()
+            self._lock.close()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._release()
+        self._lock.close()
         if kind is None or not any((self.folder / _DONE).glob("*.nc")):
             shutil.rmtree(self.folder)
 
@@ -117,21 +118,3 @@ class Unfinished:
             if path.name == _DONE:
                 shutil.rmtree(path)
         (self.folder / _DONE).mkdir()
-
-    def _hold(self) -> None:
-        """Keep other processes out; the operating system lets go when this one ends, however it ends."""
-        with contextlib.suppress(ImportError):  # not on Windows
-            import fcntl
-
-            self._lock = (self.folder / _LOCK).open("w")
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ResultFileError(
-                    f"another process is at work on {self.folder}: wait for it, or stop it"
-                ) from error
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None

@@ -1,11 +1,10 @@
 """An interrupted training ends as one never interrupted, bit by bit; it learns; damaged checkpoints harm no other."""
 
+import multiprocessing
+import os
 import shutil
 import signal
-import subprocess
-import sys
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,22 +86,37 @@ def test_a_fast_layer_with_memory_and_a_solver_is_resumed_as_well(tmp_path):
 
 
 def test_killing_the_process_changes_nothing(whole, tmp_path):
-    script = (
-        "import os, signal, sys\n"
-        f"sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]\n"
-        "import test_train\n"
-        "def tell(step, _):\n"
-        "    if step == 53: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"test_train.train({str(tmp_path / 'out')!r}, progress=tell)\n"
+    def killed_at(step, _):
+        if step == 53:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)  # a fork must find no other thread at work
+    child = multiprocessing.get_context("fork").Process(
+        target=train, args=(tmp_path / "out",), kwargs={"progress": killed_at}
     )
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
     assert last(tmp_path / "out").name == "step-000000040.safetensors"
     (tmp_path / "out" / "checkpoints" / ".step-000000060.safetensors.abcdefgh.part.safetensors").write_text("half")
     told = []
     same(train(tmp_path / "out", resume=True, progress=lambda step, _: told.append(step)), whole)
     assert told == list(range(41, STEPS + 1))
     assert not [path for path in (tmp_path / "out" / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("more", [{"resume": True}, {"overwrite": True}])
+def test_two_processes_do_not_train_in_one_folder(more, tmp_path):
+    out = tmp_path / "out"
+
+    def again(step, _):
+        with pytest.raises(ResultFileError, match=f"another process is at work on {out}"):
+            train(out, **more)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(out, progress=again)
+    assert [path.name for path in out.iterdir()] == ["training.json"]
 
 
 def test_a_finished_training_is_left_as_it_is(whole):
@@ -175,6 +189,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"keep": 0}, "keep must be at least 1"),
         ({"seed": -1}, "seed must not be negative"),
+        ({"resume": True, "overwrite": True}, "give one of them"),
         ({"every": "20min"}, "no multiple of the slot"),
     ],
 )

@@ -25,6 +25,7 @@ from feederlab.learn.extra import need
 from feederlab.learn.likeness import likeness
 from feederlab.learn.policy import Policy
 from feederlab.learn.settings import DqnSettings
+from feederlab.lock import held
 from feederlab.models.scenario import Scenario
 from feederlab.provenance import provenance
 
@@ -107,7 +108,8 @@ def train_dqn(
     InputError
         If the scenario has no banks to switch, or days, interval or settings do not fit it.
     ResultFileError
-        If `out` holds something else, a training that is neither to be resumed nor discarded, or a damaged checkpoint.
+        If `out` holds something else, a training that is neither to be resumed nor discarded, or a damaged checkpoint,
+        or another process is at work in it.
     Stopped
         If `stop` said so.
     """
@@ -119,6 +121,8 @@ def train_dqn(
             raise InputError(f"{name} must be at least 1, not {value}")
     if seed < 0:
         raise InputError(f"the seed must not be negative, not {seed}")
+    if resume and overwrite:
+        raise InputError("resume goes on with a training, overwrite discards it: give one of them")
     chosen, unseen = pick_days(scenario, days, holdout, seed)
     learner = create(fast) if isinstance(fast, str) else fast
     env = CapacitorsEnv(scenario, learner, every, chosen)
@@ -128,8 +132,11 @@ def train_dqn(
     about = _question(env, unseen, steps, seed, settings, evaluate_every)
     with _own_randomness():
         run = _Run(folder, env, judge, about, settings, Checkpoints(folder / CHECKPOINTS, about, keep))
-        run.open(resume=resume, overwrite=overwrite)
-        return run.learn(steps, evaluate_every, checkpoint_every, progress, stop)
+        answer.check_folder(folder, RECORD, about, overwrite=True)  # what it holds, if anything, is ours
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(folder):
+            run.open(resume=resume, overwrite=overwrite)
+            return run.learn(steps, evaluate_every, checkpoint_every, progress, stop)
 
 
 class _Run:
@@ -154,11 +161,10 @@ class _Run:
 
     def open(self, *, resume: bool, overwrite: bool) -> None:
         """Make the folder ready, and go to its last checkpoint if it is to be resumed."""
-        answer.check_folder(self.folder, RECORD, self.about, overwrite=True)  # what it holds, if anything, is ours
         there = (self.folder / RECORD).is_file()
         for scratch in self.folder.rglob(".*.part.*") if there else ():  # what a killed process left half-written
             scratch.unlink()
-        if there and overwrite and not resume:
+        if there and overwrite:
             shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
             for name in (POLICY, CURVE):
                 (self.folder / name).unlink(missing_ok=True)
@@ -169,7 +175,6 @@ class _Run:
             )
         elif there and (kept := self.checkpoints.read(self.model, self.env)) is not None:
             self.rows, self.rewards = kept["curve"], kept["rewards"]
-        self.folder.mkdir(parents=True, exist_ok=True)
         answer.write(self.folder, RECORD, self.about)
 
     def learn(
