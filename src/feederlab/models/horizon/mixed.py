@@ -9,6 +9,9 @@ program solved (an upper bound, exact); tangents are added where both solutions 
 approximation (Duran and Grossmann, Mathematical Programming 36, 1986; tangents of separated squares: Hijazi, Bonami and
 Ouorou, INFORMS J. Computing 26(1), 2014).  In the end nothing of the quadratic part is approximated: the gap between
 the bounds is all that is left open.
+
+With many controls (`model.SparseStage`) the linear programs would be dense and slow.  Positions are then the better of
+those there are and those of the relaxation, rounded; the gap against the relaxation says what that may cost.
 """
 
 from __future__ import annotations
@@ -86,7 +89,7 @@ class _Search:
             return self._result()
         self.bound = relaxed.value - _WHOLE * abs(relaxed.value)
         self._fix(np.rint(relaxed.x[integer]))
-        if self._open():
+        if self._open() and not program.sparse:
             master = _Master(program, relaxed.x, self.gap)
             for _ in range(masters):
                 left = self.deadline - time.perf_counter() - 1.5 * self.pace_s
@@ -124,7 +127,7 @@ class _Search:
         self.tried.add(positions.astype(np.int64).tobytes())
         lower, upper = program.positioned(positions)
         began = time.perf_counter()
-        found, relaxed_value = convex.solve_one_way(program, self.working, lower, upper)
+        found, relaxed_value = convex.solve_one_way(program, self.working, lower, upper, self.deadline)
         self.pace_s = max(self.pace_s, time.perf_counter() - began)
         if found is None:
             return None
@@ -135,7 +138,7 @@ class _Search:
         return found
 
     def _convex(self, lower: FloatArray, upper: FloatArray) -> convex.Found | None:
-        found = convex.solve(self.program, self.working, lower, upper)
+        found = convex.solve(self.program, self.working, lower, upper, self.deadline)
         if found is not None:
             self._count(found)
         return found

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import scipy.sparse as sp
 
 from feederlab.errors import InputError
 from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray, IntArray
@@ -34,9 +35,11 @@ from feederlab.models.horizon.plan import Plan
 from feederlab.models.horizon.stages import Stages
 from feederlab.models.objective import Objective
 from feederlab.models.powerflow.base import PowerFlow, engine
-from feederlab.models.powerflow.jacobian import ReducedGrid
+from feederlab.models.powerflow.jacobian import Jacobian, ReducedGrid
 from feederlab.models.scoring import objective_value
 from feederlab.models.threads import one_thread
+
+_DENSE = 60  # controls up to which programs are written in the controls alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ class Expansion:
 
     at : (T, k) controls of the plan.  value : (T,).  gradient : (T, k).  hessian : (T, k, k), positive semidefinite.
     rows : (T, m) h.  slopes : (T, m, k).
+    sparse : the same, stage by stage, through the voltages; empty for feeders with few controls.
     """
 
     at: FloatArray
@@ -68,6 +72,46 @@ class Expansion:
     hessian: FloatArray
     rows: FloatArray
     slopes: FloatArray
+    sparse: tuple[SparseStage, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class SparseStage:
+    """A stage's curvature and rows through w, the (2 free,) parts of du: ``jacobian w = currents (z - at)``.
+
+    curvature : (2 free, 2 free) of the cost in w.  effort : (k,) of the cost in z itself.  slopes : (m, 2 free) of the
+    rows in w.  With many controls the matrices in z alone are dense, and a program in z and w is solved many times
+    faster.
+    """
+
+    jacobian: sp.csr_matrix
+    currents: sp.csr_matrix
+    curvature: sp.csr_matrix
+    effort: FloatArray
+    slopes: sp.csr_matrix
+
+
+def _in_parts(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Return the real symmetric matrix of ``w -> Re(du^H matrix du)``, w the real and imaginary parts in turn."""
+    one = matrix.tocoo()
+    r, c, re, im = one.row, one.col, one.data.real, one.data.imag
+    rows, columns = (
+        np.concatenate([2 * r, 2 * r + 1, 2 * r, 2 * r + 1]),
+        np.concatenate([2 * c, 2 * c + 1, 2 * c + 1, 2 * c]),
+    )
+    full = sp.csr_matrix((np.concatenate([re, re, -im, im]), (rows, columns)), shape=(2 * len(matrix.indptr) - 2,) * 2)
+    return ((full + full.T) / 2).tocsr()
+
+
+def _magnitudes(u: ComplexArray, place: IntArray, nodes: IntArray) -> sp.csr_matrix:
+    """Return the (nodes, 2 free) derivatives of |u|^2 by the parts of du; none for the slack."""
+    here = np.flatnonzero(place[nodes] >= 0)
+    at = place[nodes[here]]
+    entries = np.concatenate([2 * u[nodes[here]].real, 2 * u[nodes[here]].imag])
+    return sp.csr_matrix(
+        (entries, (np.concatenate([here, here]), np.concatenate([2 * at, 2 * at + 1]))),
+        shape=(len(nodes), 2 * int(place.max() + 1)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,10 +260,12 @@ class HorizonModel:
         continuous = np.arange(at.tap.start)
         power = np.zeros((self.feeder.n_nodes, len(continuous)), dtype=np.complex128)
         power[node, continuous] = unit
+        jacobians: list[Jacobian] = []
         with one_thread():
             for t in range(count):
                 grid = self._grid(tuple(plan.tap[t].tolist()), tuple(plan.step[t].tolist()))
-                du[t][:, continuous] = grid.linearised(u[t], injection[t]).voltages(power)
+                jacobians.append(grid.linearised(u[t], injection[t]))
+                du[t][:, continuous] = jacobians[t].voltages(power)
             dv[:] = 2 * (u.real[:, :, None] * du.real + u.imag[:, :, None] * du.imag)
             self._differences(stages, priced, du, dv, gradient)
             v = np.abs(u) ** 2
@@ -240,7 +286,35 @@ class HorizonModel:
         v = v + stages.offset
         rows = np.concatenate([v[:, self._roof] - high2[:, self._roof], low2[:, self._floor] - v[:, self._floor]], 1)
         slopes = np.concatenate([dv[:, self._roof], -dv[:, self._floor]], axis=1)
-        return Expansion(self.controls(plan), priced.objective, gradient, hessian, rows, slopes)
+        sparse = (
+            ()
+            if k <= _DENSE
+            else tuple(
+                self._sparse(jacobian, step, power, du[t][:, at.discrete])
+                for t, (jacobian, step) in enumerate(zip(jacobians, plan.step, strict=True))
+            )
+        )
+        return Expansion(self.controls(plan), priced.objective, gradient, hessian, rows, slopes, sparse)
+
+    def _sparse(self, jacobian: Jacobian, step: IntArray, power: ComplexArray, moved: ComplexArray) -> SparseStage:
+        """Return a stage in its voltages; moved : (nodes, discrete) what a position does to them."""
+        grid, u, at, weight = jacobian.grid, jacobian.u, self.layout, self.objective.weight
+        free, base = grid.free, self.feeder.base_mva
+        parts = np.empty((2 * len(free), moved.shape[1]))
+        parts[0::2], parts[1::2] = moved[free].real, moved[free].imag
+        currents = sp.hstack([sp.csr_matrix(jacobian.currents(power)), sp.csr_matrix(jacobian.matrix @ parts)])
+        losses, imported = weight("losses"), weight("substation_import")
+        drawn = (losses + imported) * base * grid.losses + imported * base * sp.diags(self.feeder.shunt(step).real)
+        curvature = 2 * _in_parts(drawn.tocsr()[free][:, free])
+        place = np.full(len(u), -1)
+        place[free] = np.arange(len(free))
+        by_node = _magnitudes(u, place, np.arange(len(u)))
+        if weight("voltage_deviation"):
+            curvature = curvature + 2 * weight("voltage_deviation") * (by_node.T @ by_node)
+        effort = np.zeros(at.size)
+        effort[at.q] = 2 * weight("control_effort")
+        slopes = sp.vstack([by_node[self._roof], -by_node[self._floor]], format="csr")
+        return SparseStage(jacobian.matrix.tocsr(), currents.tocsr(), curvature.tocsr(), effort, slopes)
 
     def _injecting(self) -> tuple[IntArray, ComplexArray]:
         """Return node and injected power (p.u.) of one unit of each continuous control."""
@@ -276,6 +350,9 @@ class HorizonModel:
                 span = np.maximum(ends[1][0] - ends[0][0], 1).astype(float)
                 du[:, :, column] = (ends[1][1] - ends[0][1]) / span[:, None]
                 dv[:, :, column] = (np.abs(ends[1][1]) ** 2 - np.abs(ends[0][1]) ** 2) / span[:, None]
+                # A move turns and stretches u; the stretch is made that of |u|^2 over the whole move.
+                here_u, along = priced.u, 2 * (np.conj(priced.u) * du[:, :, column]).real
+                du[:, :, column] += here_u * (dv[:, :, column] - along) / (2 * np.abs(here_u) ** 2)
                 gradient[:, column] = (ends[1][2] - ends[0][2]) / span
 
     def _direct(self, plan: Plan, gradient: FloatArray, hessian: FloatArray) -> None:

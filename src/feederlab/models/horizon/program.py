@@ -65,6 +65,8 @@ class HorizonProgram:
     lower, upper : (n,) of the columns.  matrix, low, high : rows ``low <= matrix x <= high``.  cost : (n,) linear cost,
     constant : what is added to it.  discs : as above.
     z : (T, k) columns of the controls.  hessian : (T, k, k) and at : (T, k) of the quadratic part of the cost.
+    sparse : (T,) the same through the voltages (`SparseStage`, per step) where there are many controls.
+    steps : (T,) of each stage.
     rows, slopes, price : (T, m), (T, m, k), (T,) of the soft rows ``price_t * max(0, rows + slopes (z - at))``.
     integer : (T, discrete) columns of taps and steps; switched : columns that mark a switching; integers : both.
     """
@@ -79,6 +81,7 @@ class HorizonProgram:
         self.hessian = steps[:, None, None] * about.hessian
         self.gradient = steps[:, None] * about.gradient
         self.price = steps * model.voltage_penalty
+        self.sparse, self.steps = about.sparse, steps
         self._lower: list[FloatArray] = []
         self._upper: list[FloatArray] = []
         self._cost: list[FloatArray] = []

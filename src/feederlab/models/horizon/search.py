@@ -149,7 +149,9 @@ class _Run:
             found, self.iterations = answer.found, self.iterations + answer.iterations
             self.time_s += answer.solver_time_s
         else:
-            fixed, _ = convex.solve_one_way(program, self.working, *program.positioned(positions))
+            fixed, _ = convex.solve_one_way(
+                program, self.working, *program.positioned(positions), deadline=self.deadline
+            )
             if fixed is None:
                 return None
             found, self.iterations = fixed, self.iterations + fixed.iterations

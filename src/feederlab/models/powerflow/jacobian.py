@@ -84,18 +84,26 @@ class ReducedGrid:
 
 
 class Jacobian:
-    """The factored Jacobian at one solved state; u, injection : (nodes,), p.u."""
+    """The factored Jacobian at one solved state; u, injection : (nodes,), p.u.
+
+    matrix : (2 free, 2 free), of the real and imaginary parts of du in turn, free nodes in `ReducedGrid`'s order.
+    """
 
     def __init__(self, grid: ReducedGrid, u: ComplexArray, injection: ComplexArray, matrix: sp.csc_matrix) -> None:
-        self.grid, self.u, self.injection = grid, u, injection
+        self.grid, self.u, self.injection, self.matrix = grid, u, injection, matrix
         self._lu = splu(matrix, permc_spec="NATURAL", diag_pivot_thresh=_PIVOT, options={"SymmetricMode": True})
 
-    def voltages(self, power: ComplexArray) -> ComplexArray:
-        """Return du, (nodes, k), for k changes ds of the injections (nodes, k), p.u."""
+    def currents(self, power: ComplexArray) -> FloatArray:
+        """Return the right-hand sides, (2 free, k), of k changes ds of the injections (nodes, k), p.u."""
         free = self.grid.free
         current = np.conj(power[free] / self.u[free, None])
         sides = np.empty((2 * len(free), power.shape[1]), order="F")
         sides[0::2], sides[1::2] = current.real, current.imag
+        return sides
+
+    def voltages(self, power: ComplexArray) -> ComplexArray:
+        """Return du, (nodes, k), for k changes ds of the injections (nodes, k), p.u."""
+        free, sides = self.grid.free, self.currents(power)
         moved = self._lu.solve(sides)
         du = np.zeros_like(power)
         du[free] = moved[0::2] + 1j * moved[1::2]
