@@ -16,7 +16,8 @@ def test_list(run: Run) -> None:
     code, out, _ = run("reproduce", "--list")
     assert code == 0
     assert "mapdn-classical" in out
-    assert set(json.loads(run("reproduce", "--list", "--json")[1])) == {"mapdn-classical", "opf-baselines", "two-timescale"}
+    listed = json.loads(run("reproduce", "--list", "--json")[1])
+    assert set(listed) == {"mapdn-classical", "opf-baselines", "two-timescale"}
 
 
 @pytest.mark.parametrize(

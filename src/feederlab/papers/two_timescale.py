@@ -332,7 +332,8 @@ def _notes(
         "Share: (best fixed - DQN) / (best fixed - enumeration with one interval of lag), costs pooled over test days "
         "and trainings; interval: 2.5 and 97.5 percentiles of 10,000 draws of days and trainings with replacement.",
         "Rules: `cap_rule` by voltage closes a bank below 0.994 and opens it above 1.006 p.u., the best of three bands "
-        "on two validation days (its default band, 0.98 to 1.03, never acts here); by reactive power as by default. "
+        "on two days that are no test days (its default band, 0.98 to 1.03, never acts here); by reactive power as by "
+        "default. "
         "The schedule has for every hour of the day the configuration that is cheapest on the training days: it sees "
         "nothing but the clock.",
         "DQN: state, action and cost of the paper's (10)-(11); values lost in the paper's text are the package's "

@@ -39,8 +39,8 @@ def p3_scenario(seed: int = 0) -> Scenario:
 def days_of_the_year(count: int, others: int) -> tuple[list[pd.Timestamp], list[pd.Timestamp], list[pd.Timestamp]]:
     """Return (test, validation, training) days, disjoint, each spread over the whole year.
 
-    count : test days, evenly spaced.  others : about how many training days; with a sixth as many validation days
-    between them they are evenly spaced among the days that are left.
+    count : test days, evenly spaced.  others : training days; with a sixth as many validation days (at least one)
+    between them, they are evenly spaced among the days that are left.
 
     Raises
     ------
@@ -48,13 +48,14 @@ def days_of_the_year(count: int, others: int) -> tuple[list[pd.Timestamp], list[
         If the year is too short for that.
     """
     year = pd.date_range(f"{PROFILES}-01-01", f"{PROFILES}-12-31", freq="D")
-    if count < 1 or others < 1 or count + others + others // 6 + 1 > len(year) // 2:
+    total = others + max(others // 6, 1)
+    if count < 1 or others < 1 or count + total > len(year) // 2:
         raise InputError(
-            f"{count} test days and {others} training days do not fit: give at least one of each, and {len(year) // 2} "
-            "in all at most"
+            f"{count} test days and {others} training days do not fit: give at least one of each, and about "
+            f"{len(year) // 2} in all at most"
         )
     test = [year[k] for k in np.linspace(0, len(year), count, endpoint=False).astype(int) + len(year) // (2 * count)]
     left = [day for day in year if day not in test]
-    pick = np.linspace(0, len(left) - 1, others + others // 6 + 1).astype(int)
-    validation = [left[k] for k in pick[3::7]]
-    return test, validation, [left[k] for k in pick if left[k] not in validation]
+    chosen = [left[k] for k in np.linspace(0, len(left) - 1, total).astype(int)]
+    validation = [chosen[k] for k in np.linspace(0, total - 1, total - others + 2).astype(int)[1:-1]]
+    return test, validation, [day for day in chosen if day not in validation]
