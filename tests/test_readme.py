@@ -1,4 +1,4 @@
-"""Every snippet of README.md runs."""
+"""Every snippet of the README runs, and of the pages that begin with one."""
 
 import os
 import re
@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.M | re.S)
-SNIPPETS = [(kind, body) for kind, body in BLOCK.findall((ROOT / "README.md").read_text())]
+PAGES = ("README.md", "docs/time_coupled.md")
+SNIPPETS = [found for page in PAGES for found in BLOCK.findall((ROOT / page).read_text())]
 ENV = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "agg"}
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from feederlab.certify import certify, lower_bounds
     from feederlab.compare import compare
     from feederlab.comparison import Comparison
+    from feederlab.controllers.avr import Avr as AVR
     from feederlab.controllers.base import (
         GLOBAL,
         LOCAL,
@@ -34,13 +35,24 @@ if TYPE_CHECKING:
         Settle,
         State,
     )
+    from feederlab.controllers.cap_rule import CapRule
+    from feederlab.controllers.coordination import Coordination
+    from feederlab.controllers.enumerate import Enumerate
     from feederlab.controllers.feedback import Feedback
+    from feederlab.controllers.fixed import Fixed
     from feederlab.controllers.fixed_pf import FixedPowerFactor
+    from feederlab.controllers.foresight import Foresight
     from feederlab.controllers.lindistflow import LinDistFlow
+    from feederlab.controllers.mpc import Mpc as MPC
     from feederlab.controllers.none import NoControl
     from feederlab.controllers.opf import Opf as OPF
+    from feederlab.controllers.random_switching import RandomSwitching
     from feederlab.controllers.registry import create as create_controller
     from feederlab.controllers.socp import Socp as SOCP
+    from feederlab.controllers.storage_droop import StorageDroop
+    from feederlab.controllers.storage_schedule import StorageSchedule
+    from feederlab.controllers.together import Together
+    from feederlab.controllers.two_timescale import TwoTimescale
     from feederlab.controllers.volt_var import VoltVar
     from feederlab.controllers.volt_watt import VoltWatt
     from feederlab.controllers.watt_var import WattVar
@@ -84,6 +96,11 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(
         ("GLOBAL", "LOCAL", "ZONE", "ControlTask", "Controller", "Decision", "Information", "Measurement", "Prepared",
          "Scope", "Setpoints", "Settle", "State"), "controllers.base"),
+    "AVR": "controllers.avr:Avr", "CapRule": "controllers.cap_rule", "Coordination": "controllers.coordination",
+    "Enumerate": "controllers.enumerate", "Fixed": "controllers.fixed", "Foresight": "controllers.foresight",
+    "MPC": "controllers.mpc:Mpc", "RandomSwitching": "controllers.random_switching",
+    "StorageDroop": "controllers.storage_droop", "StorageSchedule": "controllers.storage_schedule",
+    "Together": "controllers.together", "TwoTimescale": "controllers.two_timescale",
     "Feedback": "controllers.feedback", "FixedPowerFactor": "controllers.fixed_pf",
     "LinDistFlow": "controllers.lindistflow", "NoControl": "controllers.none",
     "OPF": "controllers.opf:Opf", "create_controller": "controllers.registry:create",
@@ -107,6 +124,8 @@ _HOMES: dict[str, str] = {
 """name -> module inside feederlab, or ``module:its name there``."""
 
 __all__ = [  # noqa: RUF022
+    "AVR", "CapRule", "Coordination", "Enumerate", "Fixed", "Foresight", "MPC", "RandomSwitching", "StorageDroop",
+    "StorageSchedule", "Together", "TwoTimescale",
     "Cell", "Certificate", "Comparison", "ControlTask", "Controller", "Decision", "DeviceState", "Feedback",
     "Feeder", "FeederlabError", "FixedPowerFactor", "GLOBAL", "Hosting", "Information", "InputError", "LOCAL",
     "LinDistFlow",
