@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 from itertools import product
@@ -129,11 +130,13 @@ def test_a_finished_training_is_left_as_it_is(whole):
 def test_seeds_differ_and_no_generator_of_the_caller_moves(whole, tmp_path):
     np.random.seed(3)  # noqa: NPY002
     torch.manual_seed(3)
-    first, threads = (np.random.rand(), torch.rand(1)), torch.get_num_threads()  # noqa: NPY002
+    random.seed(3)
+    first, threads = (np.random.rand(), torch.rand(1), random.random()), torch.get_num_threads()  # noqa: NPY002
     np.random.seed(3)  # noqa: NPY002
     torch.manual_seed(3)
+    random.seed(3)
     other = train(tmp_path / "out", seed=1)
-    assert (np.random.rand(), torch.rand(1)) == first  # noqa: NPY002
+    assert (np.random.rand(), torch.rand(1), random.random()) == first  # noqa: NPY002
     assert torch.get_num_threads() == threads
     assert other.policy.read_bytes() != whole.policy.read_bytes()
 

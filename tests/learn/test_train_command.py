@@ -69,6 +69,17 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on(run, words, tmp_path, monk
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_a_second_ctrl_c_stops_at_once(run, words, tmp_path, monkeypatch):
+    def twice(self, action):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(CapacitorsEnv, "step", twice)
+    stopped = run(*words, "--out", tmp_path / "out")
+    assert stopped.code == 130
+    assert "stopped: the same command with --resume" in stopped.err
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [

@@ -68,7 +68,7 @@ def dqn(
                 resume=resume, overwrite=overwrite, progress=tell, stop=stop,
             )  # fmt: skip
     except (Stopped, KeyboardInterrupt) as end:
-        fail(f"{end or 'stopped'}: the same command with --resume goes on from the last checkpoint in {out}")
+        fail(f"{str(end) or 'stopped'}: the same command with --resume goes on from the last checkpoint in {out}")
         raise typer.Exit(130) from None
     _picture(made)
     words = compare_command(case, name, made, profiles=profiles, step=step, every=every, fast=fast)

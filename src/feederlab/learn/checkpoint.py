@@ -87,8 +87,8 @@ class Checkpoints:
         if other:
             listed = "; ".join(f"{key} was {_short(there.get(key))}, is {_short(here.get(key))}" for key in other[:6])
             raise ResultFileError(
-                f"{path} belongs to another training ({listed}): resume it as it was begun, give --overwrite instead, or "
-                "choose another folder"
+                f"{path} belongs to another training ({listed}): resume it as it was begun, give --overwrite instead, "
+                "or choose another folder"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -299,10 +300,12 @@ def _fingerprint(env: CapacitorsEnv) -> str:
 def _own_randomness() -> Iterator[None]:
     """Give the training one thread (more would change rounding) and the global generators, and then put all back."""
     numpy, torches, threads = np.random.get_state(), torch.get_rng_state(), torch.get_num_threads()  # noqa: NPY002
+    python = random.getstate()  # nothing here draws from it, but stable-baselines3 seeds it
     torch.set_num_threads(1)
     try:
         yield
     finally:
         np.random.set_state(numpy)  # noqa: NPY002
         torch.set_rng_state(torches)
+        random.setstate(python)
         torch.set_num_threads(threads)
