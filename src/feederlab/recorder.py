@@ -19,7 +19,7 @@ from feederlab.models.topology import Topology
 from feederlab.result import Result
 
 _FLOWS = 500_000  # branch flows that are computed at once: 8 MB per complex array
-_DECISION = ("rung", "iterations", "objective", "bound", "cone_gap")
+_DECISION = ("rung", "iterations", "objective", "bound", "cone_gap", "mip_gap", "model_error")
 
 
 class Recorder:

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from feederlab.controllers.avr import Avr
-from feederlab.controllers.base import GLOBAL, LOCAL
+from feederlab.controllers.base import GLOBAL, LOCAL, Controller, Decision, Information, Prepared, Setpoints
 from feederlab.controllers.fixed import Fixed
 from feederlab.controllers.lindistflow import LinDistFlow
 from feederlab.controllers.none import NoControl
+from feederlab.controllers.random_switching import RandomSwitching
 from feederlab.controllers.registry import create
+from feederlab.controllers.storage_schedule import StorageSchedule
 from feederlab.controllers.together import Together
+from feederlab.controllers.two_timescale import TwoTimescale
 from feederlab.controllers.volt_var import VoltVar
 from feederlab.controllers.volt_watt import VoltWatt
 from feederlab.errors import InputError
 from feederlab.simulate import simulate
 from feederlab.testing import example_scenario
+
+
+@dataclass(frozen=True)
+class Saying(Controller):
+    """Decides the same whatever happens."""
+
+    word: Setpoints = field(default_factory=Setpoints)
+    sees: ClassVar[Information] = LOCAL
+
+    def prepare(self, task, *, seed=None):
+        return _Saying(self.word)
+
+
+class _Saying(Prepared):
+    def __init__(self, word):
+        self._word = word
+
+    def step(self, state, measurement):
+        return self._word, state
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +71,28 @@ def test_the_part_named_first_has_its_way(day):
     for parts, q in (((NoControl(), LinDistFlow()), 0.0), ((LinDistFlow(), NoControl()), None)):
         run = simulate(day, Together(parts)).data
         assert (float(np.abs(run.q_mvar).max()) == 0) == (q == 0.0)
+
+
+def test_a_part_whose_layers_act_in_turn_has_its_second_turn(day):
+    turns = TwoTimescale(RandomSwitching(), LinDistFlow(), "30min")
+    alone = simulate(day, turns).data
+    beside = simulate(day, Together((turns, StorageSchedule(charge="9-10")))).data
+    idle = simulate(day, Together((turns, Fixed()))).data
+    assert (alone.rounds == 2).any()
+    np.testing.assert_array_equal(beside.rounds, alone.rounds)
+    np.testing.assert_allclose(idle.q_mvar, alone.q_mvar, atol=1e-9)
+    assert float(beside.storage_p_mw.max()) > 0
+    settling = simulate(day, Together((turns, VoltWatt(curve="1.0:1/1.02:0")))).data
+    assert float(np.abs(settling.q_mvar).min(dim="inverter").max()) > 0
+
+
+def test_a_fallback_of_a_part_that_stands_is_not_forgotten(day):
+    blind = Setpoints(q_mvar=np.zeros(len(day.feeder.inverters)), info=Decision("none", "held", 3, solver_time_s=0.5))
+    run = simulate(day, Together((Saying(blind), VoltWatt(curve="1.0:1/1.02:0"))))
+    assert (run.data.rounds > 1).any()
+    assert (run.data.rung == 3).all()
+    assert set(run.data.status.values) == {"held"}
+    assert (run.timing.solver_s >= 0.5).all()
 
 
 def test_it_sees_the_union_and_each_part_its_own(day):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feederlab.controllers.base import GLOBAL, Controller, Information, Prepared, Setpoints
+from feederlab.controllers.base import GLOBAL, Controller, Decision, Information, Prepared, Setpoints
 from feederlab.controllers.cap_rule import CapRule
 from feederlab.controllers.enumerate import Enumerate
 from feederlab.controllers.fixed import Fixed
@@ -179,3 +179,22 @@ def test_what_cannot_work_is_said(day, make, message):
 
 def test_interval_times_are_those_of_the_run(day):
     assert pd.Timedelta(TwoTimescale(every="1h").interval) == SLOTS * day.step
+
+
+@pytest.mark.parametrize("fast", [LinDistFlow(), VoltVar()])
+def test_what_the_slow_layer_says_of_its_decision_is_recorded(day, fast):
+    said = Setpoints(step=np.array([2, 0, 0]), info=Decision("HiGHS", "time limit", 1, solver_time_s=0.5, mip_gap=0.2))
+    moving = replace(said, step=np.array([1, 1, 0]))
+    run = simulate(day, TwoTimescale(Listening((said, moving)), fast, "1h"))
+    asked = np.arange(len(day.times)) % SLOTS == 0
+    np.testing.assert_array_equal(run.data.rung, np.where(asked, 1, 0))
+    np.testing.assert_array_equal(run.data.mip_gap, np.where(asked, 0.2, np.nan))
+    np.testing.assert_array_equal(run.timing.solver_s >= 0.5, asked)
+
+
+@pytest.mark.parametrize("layers", [
+    {"slow": TwoTimescale()}, {"fast": TwoTimescale()}, {"fast": Together((TwoTimescale(), Fixed()))},
+])  # fmt: skip
+def test_layers_within_layers_are_refused(layers):
+    with pytest.raises(InputError, match="cannot be, or hold, a two_timescale"):
+        TwoTimescale(**layers)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 
-from feederlab.controllers.base import Controller, ControlTask, Measurement, Prepared, Setpoints, State
+import numpy as np
+
+from feederlab.controllers.base import Controller, ControlTask, Decision, Measurement, Prepared, Setpoints, State
 from feederlab.controllers.information import mask, restrict_task, visible_nodes
 from feederlab.models.arrays import BoolArray
 
@@ -26,3 +29,25 @@ class Part:
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
         """Decide on what it may see of `measurement`."""
         return self.prepared.step(state, mask(self.controller.sees, measurement, self.seen))
+
+
+def joint(infos: Iterable[Decision]) -> Decision:
+    """Return how several decisions of one round came about together: as the worst of them, of equals as a solver's.
+
+    Solver times add up, and gaps and model errors are the largest there are.
+    """
+    every = list(infos)
+    worst = max(every, key=lambda info: (info.rung, bool(info.solver)))
+
+    def largest(name: str) -> float:
+        return float(np.fmax.reduce([getattr(info, name) for info in every]))
+
+    return replace(
+        worst, solver_time_s=sum(info.solver_time_s for info in every), mip_gap=largest("mip_gap"),
+        model_error=largest("model_error"),
+    )  # fmt: skip
+
+
+def noted(info: Decision) -> State:
+    """Return a decision as plain values, to be remembered for the step's later rounds; its solver time was then."""
+    return asdict(replace(info, solver_time_s=0.0))

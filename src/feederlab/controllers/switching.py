@@ -38,7 +38,7 @@ def positions(name: str, text: str, what: str, low: IntArray, high: IntArray, in
         return None
     try:
         values = np.array([int(part) for part in text.split("/")], dtype=np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InputError(f"{name}: {what} must be whole numbers like 1/0/2, not {text!r}") from None
     if len(values) == 1:
         values = np.repeat(values, len(low))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 from feederlab.controllers.base import (
     Controller,
     ControlTask,
+    Decision,
     Information,
     Measurement,
     Prepared,
@@ -16,7 +17,7 @@ from feederlab.controllers.base import (
     Settle,
     State,
 )
-from feederlab.controllers.parts import Part
+from feederlab.controllers.parts import Part, joint, noted
 from feederlab.errors import InputError
 
 DEVICES = ("q_mvar", "p_mw", "storage_p_mw", "storage_q_mvar", "tap", "step")
@@ -27,7 +28,8 @@ class Together(Controller):
     """Every part decides in every step; where two set the same quantity, the part named first has its way.
 
     A settling part is repeated inside a step as it would be alone; the others decide once, in the first round, and what
-    they decided stands.  Each part sees what it declares, not what the others do.
+    they decided stands.  (One whose own layers act in turn, `Setpoints.again`, has its second turn in the second
+    round.)  Each part sees what it declares, not what the others do.
     """
 
     parts: tuple[Controller, ...] = ()
@@ -62,27 +64,27 @@ class _Prepared(Prepared):
         self._parts = {str(k): part for k, part in enumerate(parts)}
 
     def initial_state(self) -> State:
-        return {name: part.prepared.initial_state() for name, part in self._parts.items()} | {"held": {}}
+        return {name: part.prepared.initial_state() for name, part in self._parts.items()} | {
+            "held": {}, "said": {}, "again": [],
+        }  # fmt: skip
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
         first, memory, decided = measurement.settle_round == 0, dict(state), {}
-        held = {} if first else state["held"]
+        held, said, due = ({}, {}, []) if first else (state["held"], state["said"], state["again"])
         for name, part in self._parts.items():
-            if first or part.controller.settle is not None:
+            if first or part.controller.settle is not None or name in due:
                 decided[name], memory[name] = part.step(state[name], measurement)
-        standing = dict(held)
-        for name, made in decided.items():
-            if self._parts[name].controller.settle is None:
-                standing[name] = values_of(made)
+        once = {name: made for name, made in decided.items() if self._parts[name].controller.settle is None}
+        standing = held | {name: values_of(made) for name, made in once.items()}
+        said = said | {name: noted(made.info) for name, made in once.items()}
         merged: dict[str, Any] = {}
         for name in self._parts:
             mine = values_of(decided[name]) if name in decided else standing.get(name, {})
             merged = mine | merged
-        infos = [made.info for made in decided.values()]
-        worst = max(infos, key=lambda info: info.rung)
-        info = replace(worst, solver_time_s=sum(one.solver_time_s for one in infos))
-        again = any(made.again for made in decided.values())
-        return Setpoints(**merged, info=info, again=again), memory | {"held": standing}
+        infos = [decided[name].info if name in decided else Decision(**said[name]) for name in self._parts]
+        again = [name for name, made in decided.items() if made.again]
+        memory |= {"held": standing, "said": said, "again": again}
+        return Setpoints(**merged, info=joint(infos), again=bool(again)), memory
 
 
 def values_of(setpoints: Setpoints) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from feederlab.controllers.base import (
     Controller,
     ControlTask,
+    Decision,
     Information,
     Measurement,
     Prepared,
@@ -22,7 +23,7 @@ from feederlab.controllers.enumerate import Enumerate
 from feederlab.controllers.fixed import Fixed
 from feederlab.controllers.intervals import Coarse, add, mean, nothing_yet
 from feederlab.controllers.lindistflow import LinDistFlow
-from feederlab.controllers.parts import Part
+from feederlab.controllers.parts import Part, joint, noted
 from feederlab.controllers.together import values_of
 from feederlab.errors import InputError
 
@@ -36,7 +37,8 @@ class TwoTimescale(Controller):
     The slow layer decides in the first slot of each interval, on the averages over the slots of the interval before (in
     the run's first slot: on that slot's own measurement).  What it sets stands for the interval.  The fast layer
     decides in every slot; in one where the slow layer has moved something, after the grid has answered.  The fast
-    layer's inverter setpoints come first, the slow layer's everything else.
+    layer's inverter setpoints come first, the slow layer's everything else.  A slot's `Decision` is the fast layer's,
+    or the slow one's where that fell further down its ladder.
 
     slow, fast : controllers.  A slow layer works in intervals: its step is `every`, and its forecast has their means.
     An `Enumerate` without a fast layer of its own takes this one.
@@ -51,6 +53,10 @@ class TwoTimescale(Controller):
         if self.slow.settle is not None:
             raise InputError(
                 f"two_timescale: {type(self.slow).__name__} is a fast local loop; it cannot be the slow layer"
+            )
+        if any(_in_turns(layer) for layer in (self.slow, self.fast)):
+            raise InputError(
+                "two_timescale: a layer cannot be, or hold, a two_timescale of its own; name plain controllers"
             )
         _ = self.interval
 
@@ -104,6 +110,15 @@ class TwoTimescale(Controller):
         return _Prepared(Part.of(slow, slow_task, seed), Part.of(fast, task, seed), slots)
 
 
+def _in_turns(controller: Controller) -> bool:
+    """Whether a controller's own parts act in turn inside a step."""
+    if isinstance(controller, TwoTimescale):
+        return True
+    values = [getattr(controller, f.name) for f in fields(controller)]  # type: ignore[arg-type]
+    every = [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
+    return any(_in_turns(one) for one in every if isinstance(one, Controller))
+
+
 class _Prepared(Prepared):
     def __init__(self, slow: Part, fast: Part, slots: int) -> None:
         self._slow, self._fast, self._slots = slow, fast, slots
@@ -111,30 +126,31 @@ class _Prepared(Prepared):
     def initial_state(self) -> State:
         return {
             "slow": self._slow.prepared.initial_state(), "fast": self._fast.prepared.initial_state(),
-            "slot": np.zeros(1, dtype=np.int64), "sums": nothing_yet(), "held": {},
+            "slot": np.zeros(1, dtype=np.int64), "sums": nothing_yet(), "held": {}, "said": {},
         }  # fmt: skip
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
         if measurement.settle_round > 0:
             return self._act(state, measurement)
-        memory, moved = dict(state), False
+        memory, moved, spent_s = {**state, "said": {}}, False, 0.0
         if state["slot"][0] % self._slots == 0:
             wish, memory["slow"] = self._slow.step(state["slow"], mean(state["sums"], measurement))
-            memory["held"], memory["sums"] = values_of(wish), nothing_yet()
-            moved = self._moves(memory["held"], measurement)
+            memory["held"], memory["said"], memory["sums"] = values_of(wish), noted(wish.info), nothing_yet()
+            moved, spent_s = self._moves(memory["held"], measurement), wish.info.solver_time_s
         memory["sums"] = add(memory["sums"], measurement)
         memory["slot"] = state["slot"] + 1
         if moved and self._fast.controller.settle is None:
             return Setpoints(**memory["held"], info=wish.info, again=True), memory
-        return self._act(memory, measurement)
+        return self._act(memory, measurement, spent_s)
 
-    def _act(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
+    def _act(self, state: State, measurement: Measurement, spent_s: float = 0.0) -> tuple[Setpoints, State]:
         if self._fast.controller.settle is None:
             measurement = replace(measurement, settle_round=0)  # its first decision of this step
         made, fast = self._fast.step(state["fast"], measurement)
         own, held = values_of(made), state["held"]
         chosen = own | {k: v for k, v in held.items() if k not in _INVERTERS or k not in own}
-        return Setpoints(**chosen, info=made.info), {**state, "fast": fast}
+        slow = [replace(Decision(**state["said"]), solver_time_s=spent_s)] if state["said"] else []
+        return Setpoints(**chosen, info=joint([made.info, *slow])), {**state, "fast": fast}
 
     @staticmethod
     def _moves(held: dict[str, Any], m: Measurement) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time as clock
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,12 +55,13 @@ class Loop:
         before = self.plant.solve(load, devices, slack, start=self.u)
         self.sensors.next_step(len(before.vm))
         guess = before.u
-        rounds, clipped, settled, decided_s = 0, 0, True, 0.0
+        rounds, clipped, settled, decided_s, solver_s = 0, 0, True, 0.0, 0.0
         while True:
             seen = self.sensors.read(Measurement.take(series.times[t], rounds, before, load, devices, available, slack))
             began = clock.perf_counter()
             setpoints, self.memory = self.prepared.step(self.memory, mask(self.sees, seen, self.seen))
             decided_s += clock.perf_counter() - began
+            solver_s += setpoints.info.solver_time_s
             p_mw, q_mvar = damped(setpoints, devices.p_mw, devices.q_mvar, offered, self.settle)
             devices, clipped = self.plant.apply(
                 devices,
@@ -79,6 +81,9 @@ class Loop:
             before = after
             if settled or rounds >= self.max_rounds or not np.isfinite(moved):
                 break
-        recorder.keep(t, after.u, devices, setpoints.info, rounds, settled, clipped, decided_s)
+        info = setpoints.info
+        if solver_s != info.solver_time_s:
+            info = replace(info, solver_time_s=solver_s)
+        recorder.keep(t, after.u, devices, info, rounds, settled, clipped, decided_s)
         self.devices, self.p_cap, self.held_back = self.plant.advance(devices), p_mw, offered - devices.p_mw
         self.u = after.u
