@@ -13,6 +13,7 @@ from feederlab.loop.sequential import Loop
 from feederlab.models.feeder import Feeder
 from feederlab.models.library import load
 from feederlab.models.scenario import Scenario
+from feederlab.models.truth import Truth
 from feederlab.simulate import RunOptions, simulate
 from feederlab.testing import example_scenario
 
@@ -60,8 +61,10 @@ def heavy(scenario, steps, factor=20.0):
 
 
 def test_who_offers_it(scenario):
-    task = scenario.task()
-    made = {name: registry.create(name) for name in registry.BUILT_IN if name != "dqn"}  # which needs a file
+    task = replace(scenario.task(), forecast=Truth(scenario.series()))
+    specs = {name: name for name in registry.BUILT_IN if name != "dqn"}  # which needs a file
+    specs["two_timescale"] = "two_timescale:every=30min"  # a multiple of the example's step
+    made = {name: registry.create(spec) for name, spec in specs.items()}
     offering = [name for name, controller in made.items() if _offers(controller.prepare(task))]
     assert sorted(offering) == OFFERS
     for spec in ("volt_var:start=previous", "volt_var:response_s=10", "volt_watt:start=previous"):

@@ -57,3 +57,24 @@ def test_a_tap_changers_sign_and_side(tap_side):
     net.trafo["tap_pos"] += 1
     after = at_table_values(Feeder.from_pandapower(net))
     assert (after.vm - before.vm)[taps.node] == pytest.approx(taps.rise_pu, rel=0.1)
+
+
+def test_parallel_branches_feed_a_bank_together():
+    net = behind_a_transformer()
+    pp.create_transformer_from_parameters(
+        net, net.ext_grid.bus[0], 0, sn_mva=5.0, vn_hv_kv=110.0, vn_lv_kv=12.66, vk_percent=8.0, vkr_percent=0.6,
+        pfe_kw=5.0, i0_percent=0.05,
+    )  # fmt: skip
+    net.line.loc[5, "parallel"] = 1
+    twin = net.line.index.max() + 1
+    net.line.loc[twin] = net.line.loc[5]
+    net.line.loc[twin, ["from_bus", "to_bus"]] = net.line.loc[5, ["to_bus", "from_bus"]].to_numpy()
+    for bus in (0, 6):
+        pp.create_shunt(net, bus, q_mvar=-0.15, step=1, max_step=3, controllable=True)
+    feeder = Feeder.from_pandapower(net)
+    solved = at_table_values(feeder)
+    pp.runpp(net, tolerance_mva=1e-10)
+    trafos, lines = net.res_trafo, net.res_line
+    through = -(trafos.p_lv_mw + 1j * trafos.q_lv_mvar).sum()
+    along = -(lines.p_to_mw[5] + 1j * lines.q_to_mvar[5] + lines.p_from_mw[twin] + 1j * lines.q_from_mvar[twin])
+    np.testing.assert_allclose(capacitor_flow_mva(solved), [through, along], atol=1e-7)

@@ -154,6 +154,18 @@ class Feeder:
             branch[ends[mine]], at_to[ends[mine]] = mine, is_to
         return branch, at_to
 
+    @cached_property
+    def feeding_capacitors(self) -> tuple[IntArray, IntArray, BoolArray]:
+        """(k,) bank, branch, whether the bank is at its to end: the `upstream` branch and those parallel to it."""
+        (upstream, _), node = self.upstream, self.capacitors.node
+        ends = np.sort(np.stack([self.branches.from_node, self.branches.to_node]), axis=0)
+        found = [
+            (bank, row) for bank, up in enumerate(np.where(node >= 0, upstream[node], -1)) if up >= 0
+            for row in np.flatnonzero((ends == ends[:, [up]]).all(axis=0))
+        ]  # fmt: skip
+        bank, row = np.array(found, dtype=np.int64).reshape(-1, 2).T
+        return bank, row, self.branches.to_node[row] == node[bank]
+
     @property
     def is_radial(self) -> bool:
         """Whether the feeder is a tree once parallel branches are merged."""

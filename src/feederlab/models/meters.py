@@ -21,16 +21,15 @@ def tap_flow_mva(solved: Solution) -> ComplexArray:
 def capacitor_flow_mva(solved: Solution) -> ComplexArray:
     """Return the (capacitor banks,) power that arrives at each bank's node from the external grid's side.
 
-    In a meshed feeder it is the branch by which a breadth-first search from the slack reaches the node; 0 for a bank at
-    the slack, or without supply.
+    In a meshed feeder it comes from the node by which a breadth-first search from the slack reaches the bank's, over
+    all branches between the two; 0 for a bank at the slack, or without supply.
     """
-    banks = solved.feeder.capacitors
-    if not len(banks):
+    feeder, total = solved.feeder, np.zeros(len(solved.feeder.capacitors), dtype=np.complex128)
+    if not len(total):
         return _NONE
-    branch, at_to = solved.feeder.upstream
-    row = np.where(banks.node >= 0, branch[banks.node], -1)
-    flow = _out_of(solved, np.maximum(row, 0), at_to[banks.node])
-    return np.where(row >= 0, flow, 0.0)
+    bank, row, at_to = feeder.feeding_capacitors
+    np.add.at(total, bank, _out_of(solved, row, at_to))
+    return total
 
 
 def _out_of(solved: Solution, row: IntArray, at_to: BoolArray) -> ComplexArray:
