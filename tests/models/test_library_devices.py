@@ -1,7 +1,11 @@
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from feederlab.errors import InputError, ValidationError
+from feederlab.models.feeder import Feeder
 from feederlab.models.powerflow.base import engine
 
 
@@ -44,6 +48,19 @@ def test_a_regulator_scales_what_lies_behind_its_line(day):
     assert flow.solve(idle, taps=np.array([-5])).vm[1:] == pytest.approx(np.full(32, 1 / 0.975), abs=1e-9)
 
 
+def test_a_regulator_stands_towards_the_grid_whichever_way_its_line_is_written(day):
+    ends = day.feeder.net.line.loc[1, ["to_bus", "from_bus"]].tolist()
+    net = copy.deepcopy(day.feeder.net)
+    net.line.loc[1, ["from_bus", "to_bus"]] = ends
+    turned = replace(day, feeder=Feeder.from_pandapower(net))
+    plain, other = (one.with_devices(regulators={1: (-5, 5, 0.5)}).feeder for one in (day, turned))
+    assert plain.node_bus[plain.tap_changers.node] == other.node_bus[other.tap_changers.node] == [ends[0]]
+    load = -day.series().load_mva[70]
+    for tap in (-5, 0, 5):
+        solved = [engine(feeder).solve(load, taps=np.array([tap])).vm for feeder in (plain, other)]
+        assert solved[1] == pytest.approx(solved[0], abs=1e-9)
+
+
 def test_the_sun_of_new_inverters(day):
     times = len(next(iter(day.profiles.values())).times)
     shape = np.linspace(0, 1, times)
@@ -60,5 +77,20 @@ def test_impossible_devices_are_refused(day):
         day.with_devices(inverters={99: (1.0, 0.5)})
     with pytest.raises(InputError, match="no line 77"):
         day.with_devices(regulators={77: (-5, 5, 0.5)})
+    for wrong, message in (
+        ({"regulators": {33: (-5, 5, 0.5)}}, "line 33 is out of service"),
+        ({"regulators": {0: (-5, 5, np.nan)}}, "percentage per position"),
+        ({"regulators": {0: (-5, 5, 0.0)}}, "percentage per position"),
+        ({"regulators": {0: (-5, 5, 20.0)}}, "percentage per position"),
+        ({"regulators": {0: (5, -5, 0.5)}}, "positions around 0"),
+        ({"regulators": {0: (1, 5, 0.5)}}, "positions around 0"),
+        ({"capacitors": {29: (0.3, 0)}}, "at least one step"),
+        ({"storages": {29: (0.0, 1.0)}}, "rate above 0 MW"),
+        ({"storages": {29: (np.nan, 1.0)}}, "rate above 0 MW"),
+        ({"capacitors": {29: (0.3, 1)}, "dwell_s": np.nan}, "numbers of seconds"),
+        ({"regulators": {0: (-5, 5, 0.5)}, "tap_delay_s": -1.0}, "numbers of seconds"),
+    ):
+        with pytest.raises(InputError, match=message):
+            day.with_devices(**wrong)
     with pytest.raises(ValidationError, match="sn_mva"):
         day.with_devices(inverters={24: (0.5, 1.0)})

@@ -225,8 +225,8 @@ class Scenario:
         capacitors
             bus -> (q_mvar, steps): MVAr of one step at nominal voltage, and the number of steps, all open.
         regulators
-            line index -> (lowest, highest, percent): a tap changer at the from end of the line, its positions around
-            0, and the change of ratio per position.
+            line index -> (lowest, highest, percent): a tap changer at the line's end towards the external grid, which
+            regulates the voltage at the other end; its positions around 0, and the change of ratio per position.
         shape
             (T,) relative sun on the new inverters at the instants of the data; default: p_mw throughout.
         dwell_s, tap_delay_s

@@ -149,6 +149,7 @@ def with_devices(
 
     net = copy.deepcopy(scenario.feeder.net)
     _check_places(net, {"bus": [*inverters, *storages, *capacitors], "line": list(regulators)})
+    _check_sizes(storages, capacitors, regulators, pace_s)
     profiles = dict(scenario.profiles)
     added = {}
     for bus, (s_mva, p_mw) in inverters.items():
@@ -166,8 +167,9 @@ def with_devices(
         index = pandapower.create_shunt(net, bus, q_mvar=-q_mvar, step=0, max_step=steps)
         net.shunt.loc[index, "controllable"] = True
         net.shunt.loc[index, "dwell_s"] = pace_s[0]
+    against = _against_the_flow(scenario.feeder)
     for line, (lowest, highest, percent) in regulators.items():
-        _regulate(net, line, lowest, highest, percent, pace_s[1])
+        _regulate(net, line, lowest, highest, percent, pace_s[1], turned=line in against)
     feeder = Feeder.from_pandapower(net, scenario.feeder.name)
     return replace(scenario, feeder=feeder, profiles=profiles, band=_same_band(scenario, feeder))
 
@@ -177,6 +179,38 @@ def _check_places(net: Any, wanted: Mapping[str, list[int]]) -> None:
         missing = sorted(set(indices) - set(net[table].index))
         if missing:
             raise InputError(f"the net has no {table} {', '.join(map(str, missing[:8]))}, where a device is to stand")
+
+
+def _check_sizes(
+    storages: Mapping[int, tuple[float, float]],
+    capacitors: Mapping[int, tuple[float, int]],
+    regulators: Mapping[int, tuple[int, int, float]],
+    pace_s: tuple[float, float],
+) -> None:
+    """Raise `InputError` for what makes a net without fault, and a device that can do nothing."""
+    for bus, (p_mw, _) in storages.items():
+        if not p_mw > 0:
+            raise InputError(f"the storage at bus {bus} needs a rate above 0 MW, not {p_mw}")
+    for bus, (q_mvar, steps) in capacitors.items():
+        if steps < 1 or q_mvar == 0:
+            raise InputError(f"the capacitor at bus {bus} needs MVAr and at least one step, not {q_mvar} and {steps}")
+    for line, (lowest, highest, percent) in regulators.items():
+        if not lowest <= 0 <= highest or lowest == highest:
+            raise InputError(f"the regulator in line {line} needs positions around 0, not {lowest} to {highest}")
+        if not 0 < abs(percent) * max(-lowest, highest) < 100:
+            raise InputError(
+                f"the regulator in line {line} needs a percentage per position that is not 0 and leaves its ratio "
+                f"positive over all positions {lowest} to {highest}, not {percent}"
+            )
+    if not all(0 <= seconds < np.inf for seconds in pace_s):
+        raise InputError(f"dwell_s and tap_delay_s must be numbers of seconds, 0 or more, not {pace_s[0]}, {pace_s[1]}")
+
+
+def _against_the_flow(feeder: Feeder) -> set[int]:
+    """Return the lines whose from end lies farther from the external grid."""
+    branches, (upstream, _) = feeder.branches, feeder.upstream
+    turned = np.flatnonzero(upstream[branches.from_node] == np.arange(len(branches)))
+    return {int(branches.element_index[row]) for row in turned if branches.element[row] == "line"}
 
 
 def _joined(scenario: Scenario, existing: Profile | None, added: dict[int, float], shape: FloatArray) -> Profile:
@@ -195,12 +229,18 @@ def _joined(scenario: Scenario, existing: Profile | None, added: dict[int, float
     )  # fmt: skip
 
 
-def _regulate(net: Any, index: int, lowest: int, highest: int, percent: float, delay_s: float) -> None:
-    """Replace a line by a transformer of its impedance and nominal ratio 1, its charging by shunts at both ends."""
+def _regulate(net: Any, index: int, lowest: int, highest: int, percent: float, delay_s: float, *, turned: bool) -> None:
+    """Replace a line by a transformer of its impedance and nominal ratio 1, its charging by shunts at both ends.
+
+    turned : its taps are at the line's to end, and it regulates the voltage at the from end.
+    """
     import pandapower
 
     line = net.line.loc[index]
-    a, b, kv = int(line.from_bus), int(line.to_bus), float(net.bus.vn_kv[line.from_bus])
+    a, b = (line.to_bus, line.from_bus) if turned else (line.from_bus, line.to_bus)
+    a, b, kv = int(a), int(b), float(net.bus.vn_kv[a])
+    if not line.in_service:
+        raise InputError(f"line {index} is out of service; a regulator must stand in a line that carries power")
     opened = (net.switch.et == "l") & (net.switch.element == index)
     if opened.any():
         raise InputError(f"line {index} has switches; a regulator must stand in a line without")
