@@ -107,9 +107,32 @@ def test_it_sees_the_union_and_each_part_its_own(day):
     (" avr:target=1.02 + volt_var:curve=rule21,damping=0.2", (Avr(target=1.02), VoltVar(curve="rule21", damping=0.2))),
     ("fixed:step=1/0/2+lindistflow:objective=losses=1+voltage_deviation=0.1",
      (Fixed(step="1/0/2"), LinDistFlow(objective="losses=1+voltage_deviation=0.1"))),
+    ("( (avr) + (volt_var:damping=0.2) )", (Avr(), VoltVar(damping=0.2))),
+    ("(two_timescale:fast=lindistflow,every=1h)+storage_schedule",
+     (TwoTimescale(fast=LinDistFlow(), every="1h"), StorageSchedule())),
+    ("storage_schedule+two_timescale:every=1h", (StorageSchedule(), TwoTimescale(every="1h"))),
 ])  # fmt: skip
 def test_it_is_written_with_plus(spec, parts):
     assert create(spec) == Together(parts)
+
+
+def test_parentheses_hold_an_inner_controller_together():
+    spec = "two_timescale:slow=(fixed:step=1),fast=(avr:target=1.02+volt_var),every=1h"
+    assert create(spec) == TwoTimescale(Fixed(step="1"), Together((Avr(target=1.02), VoltVar())), "1h")
+    assert create("coordination:locals=(two_timescale:every=1h)").locals == TwoTimescale(every="1h")
+
+
+@pytest.mark.parametrize(("spec", "message"), [
+    ("coordination:locals=avr+volt_var", r"write coordination:locals=\(...\+...\)"),
+    ("two_timescale:fast=lindistflow+storage_droop", r"or \(two_timescale:fast=lindistflow\)\+..."),
+    ("coordination:locals=(avr+volt_var", "parentheses do not match"),
+    ("(avr)(volt_var)", "parentheses do not match"),
+    ("(avr)volt_var", "only \\+ may follow"),
+    ("two_timescale:fast=(lindistflow),about=flat", "about stands behind"),
+])  # fmt: skip
+def test_what_a_plus_joins_must_be_clear(spec, message):
+    with pytest.raises(InputError, match=message):
+        create(spec)
 
 
 def test_a_plus_inside_an_objective_is_no_second_controller():

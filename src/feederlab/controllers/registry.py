@@ -84,21 +84,28 @@ def create(spec: str) -> Controller:
 
     Keys are the class's fields.  A field that holds a controller takes a name, and that controller's own fields are
     dotted, or follow it: ``two_timescale:fast=lindistflow,fast.about=flat`` or ``...:fast=lindistflow,about=flat``.
-    Several controllers at once are written ``avr+volt_var:curve=mapdn`` (`Together`).
+    Several controllers at once are written ``avr+volt_var:curve=mapdn`` (`Together`).  Parentheses hold a specification
+    together: ``coordination:locals=(storage_droop+volt_var)``, ``(two_timescale:slow=random)+storage_droop``.
 
     Raises
     ------
     UnknownNameError
         If the controller or one of its keys does not exist.
     InputError
-        If a value does not fit its key.
+        If a value does not fit its key, or it is not clear what a plus sign joins.
     """
     specs = _each(spec)
     if len(specs) > 1:
         from feederlab.controllers.together import Together
 
+        for one in specs[:-1]:
+            _check_alone(spec, one)
         return Together(tuple(create(one) for one in specs))
-    name, settings = _split(spec)
+    if specs[0].startswith("("):
+        if not specs[0].endswith(")"):
+            raise InputError(f"controller {spec!r}: only + may follow a closing parenthesis")
+        return create(specs[0][1:-1])
+    name, settings = _split(specs[0])
     return _build(name, load(name), settings)
 
 
@@ -174,6 +181,10 @@ def _owned(
 
 
 def _nested(where: str, name: str | None, default: Controller | None, settings: Mapping[str, str]) -> Controller:
+    if name is not None and name.startswith("("):
+        if settings:
+            raise InputError(f"{where}: {next(iter(settings))} stands behind {name}; write it within the parentheses")
+        return create(name)
     if name is not None:
         return _build(name, load(name), settings)
     if default is None:
@@ -198,14 +209,44 @@ def _coerced(name: str, key: str, text: str, hint: Any) -> Any:
 def _each(spec: str) -> list[str]:
     """Cut ``avr+volt_var:...`` where a plus sign stands before a controller's name."""
     pieces, known = [""], names()
-    for part in spec.split("+"):
+    for part in _cut(spec, "+"):
         name = re.split("[:,]", part.strip(), maxsplit=1)[0]
-        starts = name in known or re.match(r"\s*[\w.]+:[A-Za-z_]\w*\s*(:|$)", part) is not None
+        starts = name in known or re.match(r"\s*(\(|[\w.]+:[A-Za-z_]\w*\s*(:|$))", part) is not None
         if starts or not pieces[-1]:
             pieces.append(part)
         else:
             pieces[-1] += f"+{part}"
     return [piece.strip() for piece in pieces if piece.strip()] or [spec]
+
+
+def _check_alone(spec: str, one: str) -> None:
+    """Raise `InputError` if what a plus sign follows could be an inner controller as well as the whole."""
+    if one.startswith("("):
+        return
+    name, settings = _split(one)
+    hints = get_type_hints(load(name))
+    inner = [key for key in settings if key in hints and _holds_controller(hints[key])]
+    if inner:
+        raise InputError(
+            f"controller {spec!r}: it is not clear what + joins; write {name}:{inner[-1]}=(...+...) for several inside "
+            f"of it, or ({one})+... for others beside it (in quotes on a command line)"
+        )
+
+
+def _cut(text: str, at: str) -> list[str]:
+    """Split `text` where `at` stands outside parentheses.  Raises `InputError` if these do not match."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            break
+        if character == at and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if depth:
+        raise InputError(f"controller {text!r}: its parentheses do not match")
+    return parts
 
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:
@@ -215,7 +256,7 @@ def _split(spec: str) -> tuple[str, dict[str, str]]:
     if cls.isidentifier() and head not in names():
         head, tail = f"{head}:{cls}", rest
     settings: dict[str, str] = {}
-    for part in filter(None, (p.strip() for p in tail.split(","))):
+    for part in filter(None, (p.strip() for p in _cut(tail, ","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise InputError(f"controller {spec!r}: write settings as key=value, not {part!r}")
