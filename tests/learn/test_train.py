@@ -79,10 +79,10 @@ def test_stopping_anywhere_changes_nothing(breaks, whole, tmp_path):
 
 
 def test_a_fast_layer_with_memory_and_a_solver_is_resumed_as_well(tmp_path):
-    more = {"fast": "lindistflow", "every": "4h", "steps": 24, "evaluate_every": 24, "checkpoint_every": 9}
+    more = {"fast": "lindistflow", "every": "4h", "days": 2, "steps": 18, "evaluate_every": 18, "checkpoint_every": 7}
     before = train(tmp_path / "whole", **more)
     with pytest.raises(Stopped):
-        train(tmp_path / "out", stop=stop_after(14), **more)
+        train(tmp_path / "out", stop=stop_after(11), **more)
     same(train(tmp_path / "out", resume=True, **more), before)
 
 
@@ -220,8 +220,8 @@ def test_it_learns_to_switch(tmp_path):
     """On its own days it must come close to the best of all fixed configurations of each day, which it is not shown."""
     case = toy_banks.scenario()
     made = train_dqn(
-        case, tmp_path, fast="none", every="1h", days=3, holdout=1, steps=800, evaluate_every=400,
-        settings=DqnSettings(warm_up=100, hidden=(32, 32), target_every=100),
+        case, tmp_path, fast="none", every="1h", days=3, holdout=1, steps=400, evaluate_every=200,
+        settings=DqnSettings(warm_up=100, hidden=(32, 32), target_every=50),
     )  # fmt: skip
     policy = Policy.load(made.policy)
     goal = RunOptions(objective=Objective.parse("voltage_deviation"))

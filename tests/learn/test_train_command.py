@@ -28,10 +28,21 @@ def words(net):
     return ("train", "dqn", net, "--profiles", net.parent / "profiles", *WORDS)
 
 
-def test_a_training_from_files_and_the_comparison_that_it_names(run, words, tmp_path):
-    out = tmp_path / "policies" / "one"
-    answer = run(*words, "--out", out)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a training that nothing interrupts; the first test fills it."""
+    return tmp_path_factory.mktemp("whole") / "policies" / "one"
+
+
+def trained(run, words, out):
+    """Train, unless that is done; return what was printed."""
+    answer = run(*words, "--out", out, "--resume")
     assert answer.code == 0, answer.err
+    return answer
+
+
+def test_a_training_from_files_and_the_comparison_that_it_names(run, words, whole):
+    out, answer = whole, trained(run, words, whole)
     assert sorted(path.name for path in out.iterdir()) == [
         "checkpoints", "evaluation.csv", "evaluation.png", "policy.safetensors", "training.json",
     ]  # fmt: skip
@@ -44,8 +55,8 @@ def test_a_training_from_files_and_the_comparison_that_it_names(run, words, tmp_
     assert len(json.loads(compared.out)["rows"]) == 2
 
 
-def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on(run, words, tmp_path, monkeypatch):
-    assert run(*words, "--out", tmp_path / "whole").code == 0
+def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on(run, words, whole, tmp_path, monkeypatch):
+    trained(run, words, whole)
     step, taken = CapacitorsEnv.step, []
 
     def interrupted(self, action):
@@ -66,7 +77,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on(run, words, tmp_path, monk
     assert again.code == 0
     assert json.loads(again.out)["curve"][-1]["step"] == 30
     for name in ("policy.safetensors", "evaluation.csv", "checkpoints/step-000000030.safetensors"):
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_second_ctrl_c_stops_at_once(run, words, tmp_path, monkeypatch):

@@ -90,6 +90,7 @@ def broken(series, **changed):
             r"p_available_mw that is not finite, first at \[0",
         ),
         (lambda s: broken(s, p_available_mw=np.full((4, 6), "x")), "numbers in p_available_mw"),
+        (lambda s: broken(s, slack_vm=np.full(4, 1 + 0j)), "real numbers in slack_vm, not complex128"),
         (lambda s: lambda time, periods: np.zeros(3), "must return a feederlab.models.scenario.Series, not ndarray"),
         (lambda s: lambda time, periods: 1 / 0, "raised ZeroDivisionError"),
     ],
@@ -127,6 +128,8 @@ def test_names():
         source("noisy(-1)")
     with pytest.raises(InputError, match="cannot import the forecast 'nowhere:f'"):
         source("nowhere:f")
+    with pytest.raises(InputError, match="cannot import the forecast '.nowhere:f'"):
+        source(".nowhere:f")
     with pytest.raises(InputError, match="is no function"):
         source("feederlab.models.forecast:NAMES")
     with pytest.raises(InputError, match="a forecast must be"):

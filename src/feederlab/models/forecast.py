@@ -205,7 +205,7 @@ def source(forecast: str | Forecast) -> Source:
     module, _, attribute = text.partition(":")
     try:
         function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"cannot import the forecast {text!r}: {error}") from error
     if not callable(function):
         raise InputError(f"the forecast {text!r} is no function (time, periods) -> Series, but {function!r}")
@@ -229,8 +229,9 @@ def checked(found: Any, task: ControlTask, periods: int, name: str, error: type[
                 f"the forecast {name} must return {column} of shape {shape} (steps, then nodes or inverters), "
                 f"not {np.shape(values)}"
             )
-        if np.asarray(values).dtype.kind not in "iufc":
-            raise error(f"the forecast {name} must return numbers in {column}, not {np.asarray(values).dtype}")
+        if np.asarray(values).dtype.kind not in ("iufc" if column == "load_mva" else "iuf"):
+            real = "" if column == "load_mva" else "real "
+            raise error(f"the forecast {name} must return {real}numbers in {column}, not {np.asarray(values).dtype}")
         if not np.isfinite(values).all():
             bad = np.argwhere(~np.isfinite(np.asarray(values)))[0].tolist()
             raise error(f"the forecast {name} returned {column} that is not finite, first at {bad}")
