@@ -44,6 +44,13 @@ def test_a_reactor_is_switched_the_other_way(scenario):
     assert ready.step(ready.initial_state(), reading(scenario, 0.97))[0].step.tolist() == [0, 0, 0]
 
 
+def test_a_bank_without_supply_stays_as_it_is(scenario):
+    task = scenario.task()
+    nodes = np.array([-1, *task.capacitors.node[1:]])
+    ready = CapRule().prepare(replace(task, capacitors=replace(task.capacitors, node=nodes)))
+    assert ready.step(ready.initial_state(), reading(scenario, 0.97))[0].step.tolist() == [1, 2, 2]
+
+
 def test_by_reactive_power(scenario):
     def arriving(q):
         return replace(reading(scenario, 1.0), capacitor_q_mvar=np.array(q))
@@ -81,6 +88,7 @@ def test_fixed_positions_stand(scenario):
     ({"step": "4"}, r"step 4 of device 0 is not possible; it takes 0..3"),
     ({"step": "1/1"}, "has 2 positions; the feeder has 3"),
     ({"tap": "-5"}, r"tap -5 of device 0 is not possible; it takes -4..4"),
+    ({"step": "9" * 20}, "whole numbers like 1/0/2, not '9999"),
     ({"step": "on"}, "whole numbers like 1/0/2, not 'on'"),
 ])  # fmt: skip
 def test_positions_that_do_not_exist(scenario, settings, message):

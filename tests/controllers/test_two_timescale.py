@@ -198,3 +198,16 @@ def test_what_the_slow_layer_says_of_its_decision_is_recorded(day, fast):
 def test_layers_within_layers_are_refused(layers):
     with pytest.raises(InputError, match="cannot be, or hold, a two_timescale"):
         TwoTimescale(**layers)
+
+
+def test_a_settling_fast_layer_is_averaged_as_it_settled(day):
+    slow, fast = Listening(), VoltVar(tol=1e-7, max_rounds=500)
+    run = simulate(day, TwoTimescale(slow, fast, "1h")).data
+    at = day.feeder.inverters.node[day.feeder.inverters.node >= 0]
+    buses = day.feeder.node_bus[at]
+    settled = run.vm_pu.sel(bus=buses).to_numpy().reshape(-1, SLOTS, len(at)).mean(axis=1)
+    assert float(np.abs(run.q_mvar).max()) > 0.01
+    for m, vm, q in zip(slow.log[2:], settled, run.q_mvar.to_numpy().reshape(-1, SLOTS, len(at)).mean(axis=1),
+                        strict=False):  # fmt: skip
+        np.testing.assert_allclose(m.vm[at], vm, atol=1e-6)
+        np.testing.assert_allclose(m.q_mvar, q, atol=1e-4)

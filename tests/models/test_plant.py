@@ -121,6 +121,20 @@ def test_a_full_storage_does_not_charge():
     assert state.storage_p_mw[0] == pytest.approx(0.0, abs=1e-12)
 
 
+def test_storage_without_supply_stands_still():
+    net = small_net()
+    dead = pp.create_bus(net, vn_kv=0.4, in_service=False)
+    net.storage["bus"] = dead
+    feeder = Feeder.from_pandapower(net)
+    assert feeder.storages.node.tolist() == [-1]
+    plant = Plant(feeder, engine(feeder), STEP_H)
+    wish = Wanted(storage_p_mw=np.array([0.02]), storage_q_mvar=np.array([0.001]))
+    state, clipped = plant.apply(DeviceState.initial(feeder), wish, np.zeros(len(feeder.inverters)))
+    assert clipped == 2
+    assert (state.storage_p_mw[0], state.storage_q_mvar[0]) == (0.0, 0.0)
+    assert plant.advance(state).soc[0] == feeder.storages.soc[0]
+
+
 def test_injections_have_pandapowers_signs():
     state, _ = PLANT.apply(
         DeviceState.initial(PLANT.feeder),

@@ -37,7 +37,7 @@ class CapRule(Controller):
     delay
         How long the reading must call for a switching before it is done (s).
 
-    A reactor (a shunt that consumes reactive power) is switched the other way round.
+    By voltage and reactive power, a reactor (a shunt that consumes it) is switched the other way round.
     """
 
     control: str = "voltage"
@@ -82,7 +82,7 @@ class CapRule(Controller):
 class _Prepared(Prepared):
     def __init__(self, settings: CapRule, task: ControlTask) -> None:
         self._settings, self._step_s, self._banks = settings, task.step_s, task.capacitors
-        self._node = np.maximum(task.capacitors.node, 0)
+        self._node, self._on = np.maximum(task.capacitors.node, 0), task.capacitors.node >= 0
         self._raises = task.capacitors.q_step_mvar < 0
 
     def initial_state(self) -> State:
@@ -103,7 +103,7 @@ class _Prepared(Prepared):
     def _calls(self, m: Measurement) -> tuple[BoolArray, BoolArray]:
         """Return where reactive power is called for, and where there is too much; neither where a reading is lost."""
         if self._settings.control == "voltage":
-            vm: FloatArray = m.vm[self._node]
+            vm: FloatArray = np.where(self._on, m.vm[self._node], np.nan)
             return vm < self._settings.low, vm > self._settings.high
         threshold = self._settings.share * np.abs(self._banks.q_step_mvar)
         return m.capacitor_q_mvar > threshold, m.capacitor_q_mvar < -threshold

@@ -29,7 +29,9 @@ class Together(Controller):
 
     A settling part is repeated inside a step as it would be alone; the others decide once, in the first round, and what
     they decided stands.  (One whose own layers act in turn, `Setpoints.again`, has its second turn in the second
-    round.)  Each part sees what it declares, not what the others do.
+    round.)  The first round shows the grid as a step begins: without any reactive power of a part that settles from
+    zero, with that of the step before where it settles from ``start="previous"``.  Each part sees what it declares, not
+    what the others do.
     """
 
     parts: tuple[Controller, ...] = ()

@@ -35,10 +35,11 @@ class TwoTimescale(Controller):
     """Any slow controller over any fast one (Yang et al., IEEE TSG 11(3) 2313, 2020, "P3").
 
     The slow layer decides in the first slot of each interval, on the averages over the slots of the interval before (in
-    the run's first slot: on that slot's own measurement).  What it sets stands for the interval.  The fast layer
-    decides in every slot; in one where the slow layer has moved something, after the grid has answered.  The fast
-    layer's inverter setpoints come first, the slow layer's everything else.  A slot's `Decision` is the fast layer's,
-    or the slow one's where that fell further down its ladder.
+    the run's first slot: on that slot's own measurement).  A slot counts with its first reading, or with its last one
+    where the fast layer settles.  What the slow layer sets stands for the interval.  The fast layer decides in every
+    slot; in one where the slow layer has moved something, after the grid has answered.  The fast layer's inverter
+    setpoints come first, the slow layer's everything else.  A slot's `Decision` is the fast layer's, or the slow one's
+    where that fell further down its ladder.
 
     slow, fast : controllers.  A slow layer works in intervals: its step is `every`, and its forecast has their means.
     An `Enumerate` without a fast layer of its own takes this one.
@@ -126,20 +127,22 @@ class _Prepared(Prepared):
     def initial_state(self) -> State:
         return {
             "slow": self._slow.prepared.initial_state(), "fast": self._fast.prepared.initial_state(),
-            "slot": np.zeros(1, dtype=np.int64), "sums": nothing_yet(), "held": {}, "said": {},
+            "slot": np.zeros(1, dtype=np.int64), "before": nothing_yet(), "sums": nothing_yet(), "held": {}, "said": {},
         }  # fmt: skip
 
     def step(self, state: State, measurement: Measurement) -> tuple[Setpoints, State]:
+        settles = self._fast.controller.settle is not None
         if measurement.settle_round > 0:
-            return self._act(state, measurement)
+            again = {"sums": add(state["before"], measurement)} if settles else {}
+            return self._act(state | again, measurement)
         memory, moved, spent_s = {**state, "said": {}}, False, 0.0
         if state["slot"][0] % self._slots == 0:
             wish, memory["slow"] = self._slow.step(state["slow"], mean(state["sums"], measurement))
             memory["held"], memory["said"], memory["sums"] = values_of(wish), noted(wish.info), nothing_yet()
             moved, spent_s = self._moves(memory["held"], measurement), wish.info.solver_time_s
-        memory["sums"] = add(memory["sums"], measurement)
+        memory["before"], memory["sums"] = memory["sums"], add(memory["sums"], measurement)
         memory["slot"] = state["slot"] + 1
-        if moved and self._fast.controller.settle is None:
+        if moved and not settles:
             return Setpoints(**memory["held"], info=wish.info, again=True), memory
         return self._act(memory, measurement, spent_s)
 

@@ -147,9 +147,9 @@ class Plant:
         charge = np.maximum(units.e_max_mwh - stored, 0.0) / (units.efficiency * self.step_h)
         discharge = np.maximum(stored - units.e_min_mwh, 0.0) * units.efficiency / self.step_h
         p = np.clip(p_want, np.maximum(units.p_min_mw, -discharge), np.minimum(units.p_max_mw, charge))
-        p = np.clip(p, -units.s_mva, units.s_mva)
+        p = np.clip(p, -units.s_mva, units.s_mva) * self._storage_on  # without supply there is nothing to charge from
         room = np.sqrt(np.maximum(units.s_mva**2 - p**2, 0.0))
-        q = np.clip(q_want, -room, room)
+        q = np.clip(q_want, -room, room) * self._storage_on
         clipped = 0 if wanted.storage_p_mw is None else int(_differs(p, wanted.storage_p_mw))
         clipped += 0 if wanted.storage_q_mvar is None else int(_differs(q, wanted.storage_q_mvar))
         return replace(state, storage_p_mw=p, storage_q_mvar=q), clipped

@@ -16,7 +16,7 @@ class Truth:
     series: Series
 
     def __call__(self, time: pd.Timestamp, periods: int) -> Series:
-        """Return the steps from `time` on.  Raises `LookupError` for an instant outside the window."""
+        """Return the steps from `time` on.  Raises `LookupError` for an instant before the window."""
         first = int(self.series.times.searchsorted(time, side="right")) - 1
         if first < 0:
             raise LookupError(f"{time} lies before the window, which begins at {self.series.times[0]}")
