@@ -80,10 +80,11 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on(run, words, whole, tmp_pat
         assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_a_second_ctrl_c_stops_at_once(run, words, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once(number, run, words, tmp_path, monkeypatch):
     def twice(self, action):
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
+        signal.raise_signal(number)
 
     monkeypatch.setattr(CapacitorsEnv, "step", twice)
     stopped = run(*words, "--out", tmp_path / "out")

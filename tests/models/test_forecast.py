@@ -128,7 +128,7 @@ def test_names():
         source("noisy(-1)")
     with pytest.raises(InputError, match="cannot import the forecast 'nowhere:f'"):
         source("nowhere:f")
-    with pytest.raises(InputError, match="cannot import the forecast '.nowhere:f'"):
+    with pytest.raises(InputError, match=r"cannot import the forecast '\.nowhere:f'"):
         source(".nowhere:f")
     with pytest.raises(InputError, match="is no function"):
         source("feederlab.models.forecast:NAMES")

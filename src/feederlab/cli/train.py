@@ -165,10 +165,13 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, _: object) -> None:
         asked.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for each in before:
+            signal.signal(each, signal.default_int_handler)
         console(stderr=True).print("stopping after this step; Ctrl-C again stops at once", highlight=False)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for each in before:
+        signal.signal(each, note)
     try:
         yield lambda: bool(asked)
     finally:
