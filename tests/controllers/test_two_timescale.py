@@ -19,6 +19,7 @@ from feederlab.controllers.none import NoControl
 from feederlab.controllers.random_switching import RandomSwitching
 from feederlab.controllers.registry import create
 from feederlab.controllers.socp import Socp
+from feederlab.controllers.storage_schedule import StorageSchedule
 from feederlab.controllers.together import Together
 from feederlab.controllers.two_timescale import TwoTimescale
 from feederlab.controllers.volt_var import VoltVar
@@ -142,6 +143,16 @@ def test_enumeration_finds_what_brute_force_finds():
         total = {steps: float(run.realised[0] + run.penalty[0]) for steps, run in costs.items()}
         assert float(found.realised[0] + found.penalty[0]) == pytest.approx(min(total.values()), rel=1e-9)
         assert tuple(found.step.to_numpy()[0]) == min(total, key=total.get)
+
+
+def test_what_enumeration_promises_counts_storage():
+    scenario = few_banks().window("2016-06-21 10:00", 4)
+    options = RunOptions(objective=Objective.parse("losses=1+storage_use=0.5"))
+    both = Together((StorageSchedule(charge="0-24", discharge="", share=0.2), Enumerate(NoControl())))
+    run = simulate(scenario, both, options).data
+    assert float(run.storage_p_mw.min()) > 0.01
+    promised, cost = run.objective.to_numpy(), (run.realised + run.penalty).to_numpy()
+    np.testing.assert_allclose(promised[1:], cost[1:], rtol=1e-9)  # from the second step on it has seen them charge
 
 
 def test_moves_have_a_price():

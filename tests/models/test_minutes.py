@@ -50,6 +50,12 @@ def test_minutes_scatter_and_remember_for_minutes(year):
     assert np.abs(np.corrcoef(z.T) - np.eye(40)).max() < 0.3  # elements are independent
 
 
+def test_a_single_instant_has_no_minutes_of_its_own():
+    one = Profile.from_frame(pd.DataFrame([[1.0, 2.0]], index=pd.DatetimeIndex(["2016-01-01"])))
+    times = pd.date_range("2016-01-01", periods=3, freq="15min")
+    assert (MinuteNoise().of(one, "load", np.full(2, np.inf), times, QUARTER) == np.zeros((3, 2))).all()
+
+
 def test_noise_follows_the_roughness_of_the_data():
     """Independent quarter hours scatter by their own deviation; a parabola has no scatter to go on with."""
     times = pd.date_range("2016-01-01", periods=96 * 30, freq="15min")

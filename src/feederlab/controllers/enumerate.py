@@ -90,7 +90,7 @@ class _Prepared(Prepared):
         own = self._plant.injection_mva(load, devices) + feeder.node_fixed * feeder.base_mva
         value = objective_value(
             task.objective, solved, slack_load_mw=-own[feeder.slack].real, p_available_mw=m.p_available_mw,
-            p_mw=devices.p_mw, q_mvar=devices.q_mvar,
+            p_mw=devices.p_mw, q_mvar=devices.q_mvar, storage_use_mw=float(np.abs(devices.storage_p_mw).sum()),
         )  # fmt: skip
         penalty = task.voltage_penalty * voltage_excess(solved.u, task.band, feeder.slack)
         return float(value + penalty + self._settings.move_cost * moves)

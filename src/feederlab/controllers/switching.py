@@ -11,7 +11,7 @@ from feederlab.models.arrays import IntArray
 _USERS = {
     "tap_changers": ("tap changers", "avr, fixed, random, mpc and two_timescale move them"),
     "capacitors": ("switched capacitor banks", "cap_rule, fixed, random, mpc and two_timescale move them"),
-    "storages": ("storage that can be controlled", "mpc, foresight and coordination move it"),
+    "storages": ("storage that can be controlled", "storage_droop, storage_schedule, mpc and foresight move it"),
 }
 
 

@@ -62,7 +62,9 @@ class MinuteNoise:
 
         most : (n,) largest magnitude that the noise may lead to; where the profile itself is larger, it adds nothing.
         """
-        length = profile.times[1] - profile.times[0] if len(profile.times) > 1 else step
+        if len(profile.times) < 2:
+            return np.zeros((len(times), len(profile.index)))
+        length = profile.times[1] - profile.times[0]
         whole = int(length / _MINUTE)
         if whole < 2 or length % _MINUTE or _DAY % length:
             return np.zeros((len(times), len(profile.index)))
