@@ -28,8 +28,12 @@ REQUEST = {
 }  # fmt: skip
 
 
+def hourly():
+    return toy_banks.scenario().resample("1h")
+
+
 def train(out, **more):
-    return train_dqn(toy_banks.scenario(), out, **{**REQUEST, **more})
+    return train_dqn(hourly(), out, **{**REQUEST, **more})
 
 
 def stop_after(calls):
@@ -65,8 +69,8 @@ def test_what_a_training_leaves(whole):
     best = whole.curve.loc[whole.curve["holdout_cost"].idxmin()]
     policy = Policy.load(whole.policy)
     assert policy.training["step"] == best["step"]
-    case = toy_banks.scenario()
-    env = CapacitorsEnv(case, "none", "2h", policy.training["holdout"], observation=policy.observation, cost_scale=1.0)
+    unseen = policy.training["holdout"]
+    env = CapacitorsEnv(hourly(), "none", "2h", unseen, observation=policy.observation, cost_scale=1.0)
     assert judged(env, policy) == best["holdout_cost"]
 
 
