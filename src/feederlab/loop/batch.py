@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from feederlab.controllers.base import Measurements, Scope, Setpoints, Settle
-from feederlab.loop.sequential import Loop
 from feederlab.controllers.settling import damped, expected
+from feederlab.loop.sequential import Loop
 from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray, IntArray
 from feederlab.models.plant import DeviceState, Wanted
 from feederlab.models.scenario import Series

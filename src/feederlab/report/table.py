@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 SHOWN = (
     "cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "loss_mw", "q_mean_mvar", "curtailed_mwh", "tap_moves",
-    "capacitor_moves", "storage_mwh", "stored_mwh", "objective", "gap_pct", "gap_plain_pct", "gap_penalised_pct", "gap_p95_pct", "certified_01_pct", "max_loading_pct",
-    "decide_ms_p50", "fallbacks", "infeasible_steps", "infeasible_proven",
+    "capacitor_moves", "storage_mwh", "stored_mwh", "objective", "gap_pct", "gap_plain_pct", "gap_penalised_pct",
+    "gap_p95_pct", "certified_01_pct", "max_loading_pct", "decide_ms_p50", "fallbacks", "infeasible_steps",
+    "infeasible_proven",
 )  # fmt: skip
 """The metrics that a table may show, in their order; the files hold them all."""
 _DROPPED_FIRST = (
