@@ -20,7 +20,7 @@ def task(scenario):
 
 
 def test_local_sees_the_devices_own_nodes(task):
-    own = {*task.inverters.node, *task.storages.node, *task.capacitors.node}
+    own = {*task.inverters.node, *task.storages.node, *task.capacitors.node, *task.tap_changers.node}
     assert set(np.flatnonzero(visible_nodes(LOCAL, task))) == own
 
 
@@ -31,6 +31,7 @@ def test_zone_sees_the_zones_that_hold_devices(task):
         inverters=replace(task.inverters, node=np.where(zone[task.inverters.node] == "south", task.inverters.node, -1)),
         storages=replace(task.storages, node=np.full(2, -1)),
         capacitors=replace(task.capacitors, node=np.full(3, -1)),
+        tap_changers=replace(task.tap_changers, node=np.full(1, -1)),
     )
     np.testing.assert_array_equal(visible_nodes(ZONE, south_only), zone == "south")
 
