@@ -92,6 +92,8 @@ def broken(series, **changed):
         (lambda s: broken(s, p_available_mw=np.full((4, 6), "x")), "numbers in p_available_mw"),
         (lambda s: broken(s, slack_vm=np.full(4, 1 + 0j)), "real numbers in slack_vm, not complex128"),
         (lambda s: lambda time, periods: np.zeros(3), "must return a feederlab.models.scenario.Series, not ndarray"),
+        (lambda s: broken(s, times=s.times[1:5]), "must begin with the step asked for, .* it begins at"),
+        (lambda s: broken(s, times=s.times[:16:4]), "must have steps of 900 s, not of 3600 s"),
         (lambda s: lambda time, periods: 1 / 0, "raised ZeroDivisionError"),
     ],
 )

@@ -151,6 +151,7 @@ class Custom(Source):
     def ahead(self, task: ControlTask, now: Present, periods: int) -> Series:
         found = _called(self.function, now.time, periods, self.name)
         checked(found, task, periods, self.name, ForecastError)
+        _on_time(found, task, now.time, self.name, ForecastError)
         load, sun, slack = (np.array(values) for values in (found.load_mva, found.p_available_mw, found.slack_vm))
         load[0], sun[0], slack[0] = now.load_mva, now.p_available_mw, now.slack_vm
         return Series(found.times, load.astype(np.complex128), sun, slack)
@@ -168,6 +169,7 @@ class Custom(Source):
                 f"the forecast {self.name} raised {type(error).__name__} for {known[0]} and {periods} steps: {error}"
             ) from error
         checked(found, task, periods, self.name, InputError)
+        _on_time(found, task, known[0], self.name, InputError)
 
     def __str__(self) -> str:
         return self.name
@@ -235,6 +237,14 @@ def checked(found: Any, task: ControlTask, periods: int, name: str, error: type[
         if not np.isfinite(values).all():
             bad = np.argwhere(~np.isfinite(np.asarray(values)))[0].tolist()
             raise error(f"the forecast {name} returned {column} that is not finite, first at {bad}")
+
+
+def _on_time(found: Series, task: ControlTask, time: pd.Timestamp, name: str, error: type[Exception]) -> None:
+    """Raise `error` unless `found` begins at `time` and goes on in the task's steps."""
+    if found.times[0] != time:
+        raise error(f"the forecast {name} must begin with the step asked for, {time}; it begins at {found.times[0]}")
+    if (step_s := _spacing_s(found.times, task.step_s)) != task.step_s:
+        raise error(f"the forecast {name} must have steps of {task.step_s:g} s, not of {step_s:g} s")
 
 
 def _known(task: ControlTask) -> pd.DatetimeIndex | None:
