@@ -4,6 +4,7 @@ import json
 import shlex
 import signal
 
+import numpy as np
 import pytest
 
 import toy
@@ -120,3 +121,18 @@ def test_without_the_extra_one_line_says_how_to_get_it(run, words, tmp_path, mon
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     refused(run(*words, "--out", tmp_path / "out"), 7, "pip install 'feederlab[learn]'", tmp_path)
+
+
+def test_added_banks_are_switched_too(run, words, tmp_path):
+    bus = int(toy_banks.scenario().feeder.bus_index[-1])
+    more = ("--add", f"capacitor={bus}:0.01:2", "--steps", "4", "--out", tmp_path / "out")
+    answer = run(*words, *more)
+    assert answer.code == 0, answer.err
+    banks = toy_banks.scenario().feeder.capacitors
+    assert Policy.load(tmp_path / "out" / "policy.safetensors").actions.shape == (
+        3 * np.prod(banks.max_step + 1), len(banks) + 1,
+    )  # fmt: skip
+    command = shlex.split(answer.out[answer.out.index("feederlab compare") :].strip())
+    assert f"capacitor={bus}:0.01:2" in command
+    compared = run(*command[1:], "--json")
+    assert compared.code == 0, compared.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +30,7 @@ def train() -> None:
 def dqn(
     scenario: Annotated[str | None, typer.Argument(help="Scenario name, or .json / .m file.")] = None,
     named: Annotated[str | None, typer.Option("--scenario", help="The same, as an option.")] = None,
+    add: Annotated[list[str] | None, typer.Option(help="A device to add, as `compare --add`.")] = None,
     profiles: Annotated[str | None, typer.Option(help="Folder of <table>.<column>.csv|parquet profiles.")] = None,
     step: Annotated[str | None, typer.Option(help="Length of a slot, e.g. 1min [default: the scenario's].")] = None,
     every: Annotated[str, typer.Option(help="Length of an interval between two switchings.")] = "5min",
@@ -51,6 +52,7 @@ def dqn(
 ) -> None:
     """Learn to switch capacitor banks once an interval, a fast controller acting in every slot."""
     from feederlab.learn.train import Stopped, train_dqn
+    from feederlab.models.additions import read_additions
     from feederlab.scenarios import load_scenario
 
     name = scenario or named
@@ -60,6 +62,7 @@ def dqn(
         raise InputError("give --out, the folder to write the policy into")
     settings = read_settings(set_ or [])
     case = load_scenario(name, profiles=profiles, step=step)
+    case = case.with_devices(**read_additions(add)) if add else case
     try:
         with _asked_to_stop() as stop, _progress(steps) as tell:
             made = train_dqn(
@@ -71,7 +74,7 @@ def dqn(
         fail(f"{str(end) or 'stopped'}: the same command with --resume goes on from the last checkpoint in {out}")
         raise typer.Exit(130) from None
     _picture(made)
-    words = compare_command(case, name, made, profiles=profiles, step=step, every=every, fast=fast)
+    words = compare_command(case, name, made, add=add or (), profiles=profiles, step=step, every=every, fast=fast)
     if as_json:
         print_json({"policy": str(made.policy), "curve": made.curve.to_dict(orient="records"), "compare": words})
         return
@@ -111,7 +114,15 @@ def read_settings(pairs: list[str]) -> DqnSettings:
 
 
 def compare_command(
-    case: Scenario, name: str, made: Training, *, profiles: str | None, step: str | None, every: str, fast: str
+    case: Scenario,
+    name: str,
+    made: Training,
+    *,
+    add: Sequence[str],
+    profiles: str | None,
+    step: str | None,
+    every: str,
+    fast: str,
 ) -> str:
     """Return the command that compares the policy with banks at rest on a held-out day."""
     from shlex import quote
@@ -125,6 +136,7 @@ def compare_command(
     rows = [f"two_timescale:every={every},slow={slow},fast={own}{inner}"
             for slow in ("fixed", f"dqn,slow.policy={made.policy}")]  # fmt: skip
     words = ["feederlab", "compare", name, "--start", (record["holdout"] or record["days"])[0]]
+    words += [word for device in add for word in ("--add", device)]
     words += ["--profiles", profiles] if profiles else []
     words += ["--step", step] if step else []
     words += ["--objective", "voltage_deviation"]
