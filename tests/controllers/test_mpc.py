@@ -2,11 +2,13 @@
 
 import time
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from feederlab.controllers import registry
+from feederlab.controllers.fixed import Fixed
 from feederlab.controllers.foresight import Foresight
 from feederlab.controllers.mpc import Mpc
 from feederlab.controllers.two_timescale import TwoTimescale
@@ -170,3 +172,17 @@ def test_positions_that_promise_more_than_they_keep_are_not_the_last_word():
     run = simulate(noon, Mpc()).data
     assert run.voltage_excess.max() == 0
     assert np.abs(run.model_error).max() < 1e-3
+
+
+@pytest.mark.parametrize("hour", [2, 9, 19])
+def test_banks_at_the_end_of_their_range_are_switched_to_the_best_of_all_configurations(hour):
+    now = load("sce47").window(f"2016-06-22 {hour:02d}:00", 1)
+    options = RunOptions(objective=Objective.parse("voltage_deviation"))
+    found = simulate(now, Mpc(horizon="1"), options).data
+    continuous = Mpc(horizon="1", capacitors=False)
+    costs = [
+        float(simulate(now, TwoTimescale(Fixed("/".join(steps)), continuous, "15min"), options).data.realised[0])
+        for steps in product("01", repeat=3)
+    ]
+    assert float(found.realised[0]) == pytest.approx(min(costs), rel=2e-3)
+    assert min(costs) < 0.9 * sorted(costs)[-1]

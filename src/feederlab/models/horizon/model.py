@@ -267,7 +267,7 @@ class HorizonModel:
                 jacobians.append(grid.linearised(u[t], injection[t]))
                 du[t][:, continuous] = jacobians[t].voltages(power)
             dv[:] = 2 * (u.real[:, :, None] * du.real + u.imag[:, :, None] * du.imag)
-            self._differences(stages, priced, du, dv, gradient)
+            lean = self._differences(stages, priced, du, dv, gradient)
             v = np.abs(u) ** 2
             for t in range(count):
                 grid = self._grid(tuple(plan.tap[t].tolist()), tuple(plan.step[t].tolist()))
@@ -281,6 +281,7 @@ class HorizonModel:
             away[:, slack] = 0.0
             gradient[:, continuous] += w * np.einsum("tn,tnk->tk", away, dv[:, :, continuous])
             hessian += w * np.einsum("tnj,tnk->tjk", dv, dv, optimize=True)
+        gradient -= 0.5 * lean * np.diagonal(hessian, axis1=1, axis2=2)
         self._direct(plan, gradient, hessian)
         low2, high2 = self.band[:, None, :] ** 2
         v = v + stages.offset
@@ -328,14 +329,18 @@ class HorizonModel:
 
     def _differences(
         self, stages: Stages, priced: Priced, du: ComplexArray, dv: FloatArray, gradient: FloatArray
-    ) -> None:
-        """Fill in what taps and steps do, from the power flows of their neighbouring positions."""
+    ) -> FloatArray:
+        """Fill in what taps and steps do, from the power flows of their neighbouring positions.
+
+        Return (T, k) how far the differences lean to one side: one over a positions up and b down is
+        ``g + h (a^2 - b^2) / (a + b) / 2``, g and h the derivatives here.
+        """
         plan, at, feeder = priced.plan, self.layout, self.feeder
         sides = (
             ("tap", at.taps, at.tap, feeder.tap_changers.tap_min, feeder.tap_changers.tap_max),
             ("step", at.steps, at.step, 0 * feeder.capacitors.max_step, feeder.capacitors.max_step),
         )
-        every = np.arange(len(plan))
+        every, lean = np.arange(len(plan)), np.zeros_like(gradient)
         for name, devices, columns, lowest, highest in sides:
             for device, column in zip(devices, range(columns.start, columns.stop), strict=True):
                 here = getattr(plan, name)
@@ -354,6 +359,9 @@ class HorizonModel:
                 here_u, along = priced.u, 2 * (np.conj(priced.u) * du[:, :, column]).real
                 du[:, :, column] += here_u * (dv[:, :, column] - along) / (2 * np.abs(here_u) ** 2)
                 gradient[:, column] = (ends[1][2] - ends[0][2]) / span
+                up, down = ends[1][0] - here[:, device], here[:, device] - ends[0][0]
+                lean[:, column] = (up**2 - down**2) / span
+        return lean
 
     def _direct(self, plan: Plan, gradient: FloatArray, hessian: FloatArray) -> None:
         """Add what depends on the setpoints themselves."""
