@@ -10,6 +10,7 @@ import pandas as pd
 
 from feederlab.controllers.base import Measurement, State
 from feederlab.models.arrays import FloatArray
+from feederlab.models.forecast import averaged
 from feederlab.models.scenario import Series
 from feederlab.models.task import Forecast
 
@@ -64,13 +65,4 @@ class Coarse:
 
     def __call__(self, time: pd.Timestamp, periods: int) -> Series:
         """Return the intervals from `time` on."""
-        fine = self.fine(time, periods * self.slots)
-        first = np.arange(0, len(fine), self.slots)
-        count = np.diff(np.append(first, len(fine)))
-
-        def mean_of(values: Any) -> Any:
-            return (np.add.reduceat(values, first, axis=0).T / count).T
-
-        return Series(
-            fine.times[first], mean_of(fine.load_mva), mean_of(fine.p_available_mw), mean_of(fine.slack_vm)
-        )  # fmt: skip
+        return averaged(self.fine(time, periods * self.slots), self.slots)

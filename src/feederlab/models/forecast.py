@@ -87,7 +87,7 @@ class Perfect(Source):
         ratio = max(round(task.step_s / _spacing_s(probe.times, task.step_s)), 1)
         found = _called(task.forecast, now.time, periods * ratio, "the forecast handle")
         checked(found, task, periods * ratio, "the forecast handle", ForecastError)
-        return _averaged(found, ratio)
+        return averaged(found, ratio)
 
     def __str__(self) -> str:
         return "perfect"
@@ -265,7 +265,7 @@ def _spacing_s(times: pd.DatetimeIndex, default_s: float) -> float:
     return float((times[1] - times[0]).total_seconds()) if len(times) > 1 else default_s
 
 
-def _averaged(series: Series, ratio: int) -> Series:
+def averaged(series: Series, ratio: int) -> Series:
     """Return the means over `ratio` steps each; the last group may be shorter."""
     if ratio == 1:
         return series

@@ -32,6 +32,16 @@ class Price:
     cost: float
 
 
+def check_decidable(feeder: Feeder, objective: Objective) -> None:
+    """Raise `InputError` for the objective ``cost``, and for voltage-controlled generators."""
+    objective.check_feeder()
+    if len(feeder.pv):
+        raise InputError(
+            "the feeder has voltage-controlled generators (table gen), whose dispatch this method does not decide; "
+            "make them static generators (sgen, controllable)"
+        )
+
+
 class SetpointProblem:
     """What every exact method of one feeder shares: the devices' limits and the price of setpoints.
 
@@ -67,12 +77,7 @@ class SetpointProblem:
         curtail: bool = False,
         max_loading_percent: float = 0.0,
     ) -> None:
-        objective.check_feeder()
-        if len(feeder.pv):
-            raise InputError(
-                "the feeder has voltage-controlled generators (table gen), whose dispatch this method does not decide; "
-                "make them static generators (sgen, controllable)"
-            )
+        check_decidable(feeder, objective)
         self.feeder, self.objective, self.voltage_penalty, self.curtail = feeder, objective, voltage_penalty, curtail
         self.band = np.asarray(band, dtype=float)
         self.limits = CurrentLimits.of(feeder, max_loading_percent)

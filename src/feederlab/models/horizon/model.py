@@ -28,7 +28,6 @@ from functools import lru_cache
 import numpy as np
 import scipy.sparse as sp
 
-from feederlab.errors import InputError
 from feederlab.models.arrays import BoolArray, ComplexArray, FloatArray, IntArray
 from feederlab.models.feeder import Feeder
 from feederlab.models.horizon.plan import Plan
@@ -37,6 +36,7 @@ from feederlab.models.objective import Objective
 from feederlab.models.powerflow.base import PowerFlow, engine
 from feederlab.models.powerflow.jacobian import Jacobian, ReducedGrid
 from feederlab.models.scoring import objective_value
+from feederlab.models.setpoints import check_decidable
 from feederlab.models.threads import one_thread
 
 _DENSE = 60  # controls up to which programs are written in the controls alone
@@ -192,12 +192,7 @@ class HorizonModel:
         taps: bool = True,
         steps: bool = True,
     ) -> None:
-        objective.check_feeder()
-        if len(feeder.pv):
-            raise InputError(
-                "the feeder has voltage-controlled generators (table gen), whose dispatch this method does not decide; "
-                "make them static generators (sgen, controllable)"
-            )
+        check_decidable(feeder, objective)
         self.feeder, self.objective, self.voltage_penalty, self.curtail = feeder, objective, voltage_penalty, curtail
         self.band = np.asarray(band, dtype=float)
         self.layout = Layout.of(feeder, curtail=curtail, taps=taps, steps=steps)
