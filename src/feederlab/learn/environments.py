@@ -7,6 +7,10 @@ from feederlab.learn.extra import need
 need("gymnasium")
 from gymnasium.envs.registration import register  # noqa: E402
 
-CAPACITORS = "feederlab/Capacitors-v0"
+CAPACITORS, VOLT_VAR = "feederlab/Capacitors-v0", "feederlab/VoltVar-v0"
 
 register(id=CAPACITORS, entry_point="feederlab.learn.capacitors:CapacitorsEnv")
+register(
+    id=VOLT_VAR, entry_point="feederlab.learn.volt_var.env:VoltVarEnv",
+    vector_entry_point="feederlab.learn.volt_var.vector:VoltVarVectorEnv",
+)  # fmt: skip
