@@ -14,13 +14,12 @@ from feederlab.controllers.base import Measurement
 from feederlab.errors import InputError, ResultFileError
 from feederlab.learn.likeness import differences, likeness
 from feederlab.learn.observation import Observation, entries
-from feederlab.learn.tensors import Arrays, read_tensors, write_tensors
+from feederlab.learn.policies.layers import KIND, Layers, check_layers, layer_arrays, layers_of
+from feederlab.learn.tensors import read_tensors, write_tensors
 from feederlab.models.arrays import FloatArray, IntArray, frozen
 from feederlab.models.feeder import Feeder
 
-KIND = "feederlab policy"
 _METHOD = "dqn"
-Layers = tuple[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +80,7 @@ class Policy:
 
     def save(self, path: str | Path) -> Path:
         """Write the policy to one file."""
-        arrays: Arrays = {"actions": np.asarray(self.actions)}
-        for k, (weight, bias) in enumerate(self.layers):
-            arrays[f"layer{k}.weight"], arrays[f"layer{k}.bias"] = weight, bias
+        arrays = {"actions": np.asarray(self.actions), **layer_arrays(self.layers)}
         about = {
             "method": _METHOD, "layers": len(self.layers), "observation": self.observation.rows(),
             "feeder": dict(self.feeder), "interval_s": self.interval_s, "slot_s": self.slot_s, "fast": dict(self.fast),
@@ -104,12 +101,13 @@ class Policy:
         arrays, about = read_tensors(Path(path), KIND)
         try:
             if about["method"] != _METHOD:
-                raise ValueError(f"its method is {about['method']!r}")
-            layers = tuple((arrays[f"layer{k}.weight"], arrays[f"layer{k}.bias"]) for k in range(int(about["layers"])))
+                raise ValueError(
+                    f"its method is {about['method']!r}; a policy that moves inverters runs as sb3:file=FILE"
+                )
             made = cls(
-                layers, Observation.from_rows(about["observation"]), frozen(arrays["actions"], np.int64),
-                about["feeder"], float(about["interval_s"]), float(about["slot_s"]), about["fast"], about["training"],
-                about["versions"],
+                layers_of(arrays, int(about["layers"])), Observation.from_rows(about["observation"]),
+                frozen(arrays["actions"], np.int64), about["feeder"], float(about["interval_s"]),
+                float(about["slot_s"]), about["fast"], about["training"], about["versions"],
             )  # fmt: skip
             made._check_shapes()
         except (KeyError, TypeError, ValueError) as error:
@@ -117,12 +115,7 @@ class Policy:
         return made
 
     def _check_shapes(self) -> None:
-        sizes = [len(self.observation), *(len(bias) for _, bias in self.layers)]
-        fits = [w.shape == (out, into) for (w, _), into, out in zip(self.layers, sizes, sizes[1:], strict=False)]
-        if not (self.layers and all(fits) and sizes[-1] == len(self.actions)):
-            raise ValueError("its layers do not fit its observation and its actions")
-        if not all(np.isfinite(w).all() and np.isfinite(b).all() for w, b in self.layers):
-            raise ValueError("a weight is no finite number")
+        check_layers(self.layers, len(self.observation), len(self.actions))
         banks = self.feeder["capacitors"]["max_step"]
         if self.actions.ndim != 2 or self.actions.shape[1] != len(banks):
             raise ValueError("its actions do not fit its capacitor banks")

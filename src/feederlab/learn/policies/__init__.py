@@ -1,0 +1,1 @@
+"""Learned policies as controllers: trained networks, fitted estimators, any callable."""
