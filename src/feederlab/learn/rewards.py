@@ -121,7 +121,7 @@ _ALL = (
          lambda of: _given(of, "losses_mw")),
     Term("outside", "p.u.²", "sum over all nodes but the slack of [vm² - high²]+ + [low² - vm²]+", _OWN, ("band",),
          _outside),
-    Term("out_of_band", "1", "share of the nodes that are out of band (the slack never is)", "P1, test metric",
+    Term("out_of_band", "1", "share of the nodes that are out of band; the slack never is", "P1, test metric",
          ("band",), lambda of: np.asarray(_is_out(of).mean(axis=-1))),
     Term("any_out_of_band", "1", "1 if any node but the slack is out of band, else 0", "P1, 1 - CR", ("band",),
          lambda of: _is_out(of).any(axis=-1).astype(float)),
