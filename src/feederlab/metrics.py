@@ -237,8 +237,8 @@ METRICS: tuple[Metric, ...] = (
            lambda run: _mean(run("rounds"))),
     Metric("unsettled_steps", "unsettled", "steps", "low", "steps in which a local loop did not settle", _OWN,
            lambda run: float((run("settled") == 0).sum())),
-    Metric("clipped", "clipped", "setpoints", "low", "setpoints that the plant had to clip to what devices can do",
-           _OWN, lambda run: float(run("clipped").sum())),
+    Metric("clipped", "clipped", "setpoints", "low", "setpoints that were cut: by the plant to what devices can "
+           "do, or by the controller to its own range", _OWN, lambda run: float(run("clipped").sum())),
     Metric("not_converged", "no solution", "steps", "low", "steps without a power-flow solution; they count as out of "
            "band at every bus and enter no mean of losses", _OWN,
            lambda run: float((run("converged") == 0).sum())),

@@ -188,6 +188,7 @@ class Decision:
     cone_gap : largest relative gap of the relaxation's cones (`RelaxationSolution`; NaN: not a relaxation).
     mip_gap : relative gap of the mixed-integer program; model_error : relative difference of what a linear model
     promised to what the AC power flow says (NaN: there is none).
+    clipped : setpoints that the controller itself cut to its own range; the run's `clipped` adds them to the plant's.
     """
 
     solver: str = ""
@@ -200,6 +201,7 @@ class Decision:
     cone_gap: float = np.nan
     mip_gap: float = np.nan
     model_error: float = np.nan
+    clipped: int = 0
 
 
 @dataclass(frozen=True, eq=False)

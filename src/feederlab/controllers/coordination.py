@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -149,8 +149,8 @@ class _Prepared(Prepared):
             except SOLVER_ERRORS:
                 continue
             if found is not None:
-                return found, state
-        info = Decision(solver="none", status="held", rung=HELD)
+                return replace(found, info=replace(found.info, clipped=asked.info.clipped)), state
+        info = Decision(solver="none", status="held", rung=HELD, clipped=asked.info.clipped)
         return Setpoints(tap=asked.tap, step=asked.step, info=info, again=asked.again), state
 
     def _tried(self, task: ControlTask) -> Actions:

@@ -34,7 +34,7 @@ class Part:
 def joint(infos: Iterable[Decision]) -> Decision:
     """Return how several decisions of one round came about together: as the worst of them, of equals as a solver's.
 
-    Solver times add up, and gaps and model errors are the largest there are.
+    Solver times and clipped setpoints add up, and gaps and model errors are the largest there are.
     """
     every = list(infos)
     worst = max(every, key=lambda info: (info.rung, bool(info.solver)))
@@ -44,7 +44,7 @@ def joint(infos: Iterable[Decision]) -> Decision:
 
     return replace(
         worst, solver_time_s=sum(info.solver_time_s for info in every), mip_gap=largest("mip_gap"),
-        model_error=largest("model_error"),
+        model_error=largest("model_error"), clipped=sum(info.clipped for info in every),
     )  # fmt: skip
 
 

@@ -114,7 +114,8 @@ class _Batch:
         plant.add_inverters(load, p, q)
         u = self._solve(load, series.slack_vm[at], None)
         devices = replace(self.resting, p_mw=p, q_mvar=q)
-        self.recorder.keep(at, u, devices, setpoints.info, 1, True, clipped, decided_s / len(at))
+        info = setpoints.info
+        self.recorder.keep(at, u, devices, info, 1, True, clipped + info.clipped, decided_s / len(at))
         return at[:0]
 
     def settle(self, series: Series, at: IntArray, settle: Settle) -> IntArray | None:
@@ -150,7 +151,7 @@ class _Batch:
                 done = now.take(ends)
                 self.recorder.keep(
                     done.at, done.u, replace(self.resting, p_mw=done.p_mw, q_mvar=done.q_mvar), setpoints.info, count,
-                    settled[ends], clipped[ends], done.decided_s,
+                    settled[ends], clipped[ends] + setpoints.info.clipped, done.decided_s,
                 )  # fmt: skip
                 now = now.take(~ends)
             guess = expected(now.u, now.before, settle.damping)

@@ -84,6 +84,6 @@ class Loop:
         info = setpoints.info
         if solver_s != info.solver_time_s:
             info = replace(info, solver_time_s=solver_s)
-        recorder.keep(t, after.u, devices, info, rounds, settled, clipped, decided_s)
+        recorder.keep(t, after.u, devices, info, rounds, settled, clipped + info.clipped, decided_s)
         self.devices, self.p_cap, self.held_back = self.plant.advance(devices), p_mw, offered - devices.p_mw
         self.u = after.u
