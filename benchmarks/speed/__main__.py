@@ -9,7 +9,7 @@ import warnings
 from benchmarks.report import markdown, milliseconds, show, write_section
 from benchmarks.speed.timing import Row
 
-LINES = ("power_flow", "closed_loop", "decisions", "optimal", "start_up")
+LINES = ("power_flow", "closed_loop", "environment", "decisions", "optimal", "start_up")
 HEADER = ["what", "ours", "against", "theirs", "ratio", "aim", "met", "note"]
 
 

@@ -46,10 +46,7 @@ class PandapowerFlow(PowerFlow):
             net.shunt.loc[feeder.capacitors.index, "step"] = feeder.capacitors.step if steps is None else steps
         u = np.full(feeder.n_nodes, np.nan, dtype=np.complex128)
         try:
-            pandapower.runpp(
-                net, calculate_voltage_angles=True, init="dc", max_iteration=60,
-                tolerance_mva=self._tolerance_mva, numba=False, lightsim2grid=False,
-            )  # fmt: skip
+            self.run(net)
             u = self._voltages()
         except (pandapower.LoadflowNotConverged, FloatingPointError):
             pass
@@ -70,6 +67,15 @@ class PandapowerFlow(PowerFlow):
         ]
         u = np.array([s.u for s in solved]).reshape(injection_mva.shape)
         return Solution(self.feeder, u, self.feeder.two_port(taps), self.feeder.shunt(steps))
+
+    def run(self, net: Any) -> None:
+        """Solve the net: as strictly as its admittances allow."""
+        import pandapower
+
+        pandapower.runpp(
+            net, calculate_voltage_angles=True, init="dc", max_iteration=60,
+            tolerance_mva=self._tolerance_mva, numba=False, lightsim2grid=False,
+        )  # fmt: skip
 
     def _voltages(self) -> ComplexArray:
         # Where buses are fused, pandapower numbers nodes by what stands at them, so the order is not the feeder's own.
