@@ -30,12 +30,13 @@ def provenance(scenario: Scenario, controller: Controller, label: str, options: 
         "periods": scenario.periods,
         "step_s": scenario.step.total_seconds(),
         "options": {k: _plain(v) for k, v in asdict(options).items()},
-        "versions": dict(_versions()),
+        "versions": dict(versions()),
     }
 
 
 @cache  # reading the metadata of nine packages takes as long as fifty steps
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
     return {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
 
 
