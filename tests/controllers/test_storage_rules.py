@@ -1,4 +1,4 @@
-"""Storage droop and schedule: their curves and hours, what the SOC allows, and bad settings."""
+"""Storage droop, schedule and exploration: their curves and hours, what the SOC allows, and bad settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from feederlab.controllers.storage_rating import power_range
 from feederlab.errors import InputError, UnknownNameError
 from feederlab.models.plant import DeviceState, Plant, Wanted
 from feederlab.models.powerflow.base import engine
-from feederlab.simulate import simulate
+from feederlab.simulate import RunOptions, simulate
 from feederlab.testing import example_scenario
 from feederlab.testing.trials import measurements
 
@@ -99,6 +99,8 @@ def test_schedule_over_a_day_keeps_the_energy(scenario):
         ("storage_schedule:charge=noon", "'noon' are no hours"),
         ("storage_schedule:charge=10-18,discharge=17-22", "overlap at 17 h"),
         ("storage_schedule:share=2", "above 0 and at most 1"),
+        ("random_storage:share=0", "above 0 and be at most 1"),
+        ("random_storage:active=1-3", "e.g. 0/2/5"),
     ],
 )
 def test_bad_settings(spec, message):
@@ -109,3 +111,32 @@ def test_bad_settings(spec, message):
 def test_unknown_curve():
     with pytest.raises(UnknownNameError, match="did you mean 'steep'"):
         create("storage_droop:curve=steeep")
+
+
+def test_random_storage_explores_within_rates_and_energy(scenario):
+    units = scenario.feeder.storages
+
+    def powers(spec, seed):
+        run = simulate(scenario, create(spec), RunOptions(seed=seed)).data
+        assert not run["clipped"].any()
+        energy = run["energy_mwh"].to_numpy()
+        assert (energy >= units.e_min_mwh - 1e-9).all()
+        assert (energy <= units.e_max_mwh + 1e-9).all()
+        return run["storage_p_mw"].to_numpy()
+
+    p = powers("random_storage", 3)
+    assert (p.max(axis=0) > 0.7 * units.p_max_mw).all()
+    assert (p.min(axis=0) < 0.7 * units.p_min_mw).all()
+    np.testing.assert_array_equal(powers("random_storage", 3), p)
+    assert (powers("random_storage", 4) != p).any()
+    assert np.abs(powers("random_storage:share=0.2", 3)).max() <= 0.2 * units.p_max_mw.max()
+    held = powers("random_storage:hold=4,share=0.2", 3)
+    np.testing.assert_array_equal(held[0:4], held[[0, 0, 0, 0]])
+    alone = powers("random_storage:active=1", 3)
+    assert (alone[:, 0] == 0).all()
+    np.testing.assert_array_equal(alone[:2, 1], p[:2, 1])
+
+
+def test_random_storage_of_units_that_are_not_there(scenario):
+    with pytest.raises(InputError, match="there is no storage 7 that can be controlled; there are 0, 1"):
+        create("random_storage:active=1/7").prepare(scenario.task())

@@ -38,6 +38,10 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     ),
     "storage_droop": ("feederlab.controllers.storage_droop:StorageDroop", "storage: local droop P(V) curve"),
     "storage_schedule": ("feederlab.controllers.storage_schedule:StorageSchedule", "storage: charges in given hours"),
+    "random_storage": (
+        "feederlab.controllers.random_storage:RandomStorage",
+        "storage: charges and discharges at random",
+    ),
     "coordination": (
         "feederlab.controllers.coordination:Coordination",
         "least change of proposals that keeps the band",
