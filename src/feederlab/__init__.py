@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from feederlab.controllers.opf import Opf as OPF
     from feederlab.controllers.random_switching import RandomSwitching
     from feederlab.controllers.registry import create as create_controller
+    from feederlab.controllers.safety_filter import SafetyFilter
     from feederlab.controllers.socp import Socp as SOCP
     from feederlab.controllers.storage_droop import StorageDroop
     from feederlab.controllers.storage_schedule import StorageSchedule
@@ -104,8 +105,8 @@ _HOMES: dict[str, str] = {
     "Feedback": "controllers.feedback", "FixedPowerFactor": "controllers.fixed_pf",
     "LinDistFlow": "controllers.lindistflow", "NoControl": "controllers.none",
     "OPF": "controllers.opf:Opf", "create_controller": "controllers.registry:create",
-    "SOCP": "controllers.socp:Socp", "VoltVar": "controllers.volt_var", "VoltWatt": "controllers.volt_watt",
-    "WattVar": "controllers.watt_var",
+    "SOCP": "controllers.socp:Socp", "SafetyFilter": "controllers.safety_filter", "VoltVar": "controllers.volt_var",
+    "VoltWatt": "controllers.volt_watt", "WattVar": "controllers.watt_var",
     **dict.fromkeys(
         ("FeederlabError", "InputError", "MissingExtraError", "NotRadialError", "Problem", "ResultFileError",
          "UnknownNameError", "ValidationError"), "errors"),
@@ -131,8 +132,8 @@ __all__ = [  # noqa: RUF022
     "LinDistFlow",
     "METRICS", "Measurement", "Metric", "MissingExtraError", "NetFlow", "NoControl", "NotRadialError", "OPF",
     "Objective", "OpfResult", "Plant", "PowerFlow", "Prepared", "Problem", "Profile", "ProfileNoise",
-    "Result", "ResultFileError", "RunOptions", "SOCP", "Scenario", "Scope", "Series", "Setpoints", "Settle",
-    "Solution", "State", "Summary", "Sweep", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
+    "Result", "ResultFileError", "RunOptions", "SOCP", "SafetyFilter", "Scenario", "Scope", "Series", "Setpoints",
+    "Settle", "Solution", "State", "Summary", "Sweep", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
     "WattVar", "ZONE", "certify", "check_controller", "compare", "create_controller",
     "hosting_capacity", "load_scenario", "lower_bounds", "powerflow", "random_windows", "read_study", "score",
     "simulate", "solve_opf", "summarise", "sunniest_day", "sweep", "write_figures", "write_report",

@@ -92,6 +92,16 @@ class Run:
         """
         return np.asarray(1e3 * self._timing["decision_s"].to_numpy(), dtype=float)
 
+    @property
+    def adjusted(self) -> BoolArray:
+        """(T,) whether a wrapper (`SafetyFilter`, `Coordination`) changed what its inner controller proposed.
+
+        Its status then says so, or by how much the band is missed, and its objective is the size of the change.
+        """
+        status = self._data["status"].to_numpy().astype(str)
+        acted = np.char.startswith(status, "adjusted") | np.char.startswith(status, "short of the band")
+        return np.asarray(acted & (self("objective") > 0))
+
     def at_worst_excess(self, values: FloatArray) -> float:
         """Return `values` at the step whose voltage excess is largest."""
         excess = self.certificate.excess
@@ -239,6 +249,8 @@ METRICS: tuple[Metric, ...] = (
            lambda run: float((run("settled") == 0).sum())),
     Metric("clipped", "clipped", "setpoints", "low", "setpoints that were cut: by the plant to what devices can "
            "do, or by the controller to its own range", _OWN, lambda run: float(run("clipped").sum())),
+    Metric("adjusted_steps", "adjusted", "steps", "", "steps in which a safety filter or coordination changed what the "
+           "controller inside it proposed", _OWN, lambda run: float(run.adjusted.sum())),
     Metric("not_converged", "no solution", "steps", "low", "steps without a power-flow solution; they count as out of "
            "band at every bus and enter no mean of losses", _OWN,
            lambda run: float((run("converged") == 0).sum())),

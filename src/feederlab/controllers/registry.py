@@ -46,6 +46,14 @@ BUILT_IN: dict[str, tuple[str, str]] = {
         "feederlab.controllers.coordination:Coordination",
         "least change of proposals that keeps the band",
     ),
+    "safety_filter": (
+        "feederlab.controllers.safety_filter:SafetyFilter",
+        "around any other: the least change that keeps the band, AC-checked",
+    ),
+    "smart_meter": (
+        "feederlab.learn.smart_meter.controller:SmartMeterAgents",
+        "storage: policies that households learnt from their own meters, policies=FOLDER",
+    ),
     "mpc": ("feederlab.controllers.mpc:Mpc", "receding horizon: inverters, storage, taps, capacitors"),
     "foresight": (
         "feederlab.controllers.foresight:Foresight",

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 SHOWN = (
     "cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "loss_mw", "q_mean_mvar", "curtailed_mwh", "tap_moves",
     "capacitor_moves", "storage_mwh", "stored_mwh", "objective", "gap_pct", "gap_plain_pct", "gap_penalised_pct",
-    "gap_p95_pct", "certified_01_pct", "max_loading_pct", "decide_ms_p50", "fallbacks", "infeasible_steps",
-    "infeasible_proven",
+    "gap_p95_pct", "certified_01_pct", "max_loading_pct", "decide_ms_p50", "fallbacks", "adjusted_steps",
+    "infeasible_steps", "infeasible_proven",
 )  # fmt: skip
 """The metrics that a table may show, in their order; the files hold them all."""
 _DROPPED_FIRST = (
@@ -31,8 +31,8 @@ _DROPPED_FIRST = (
 WIDTH = 120
 """Columns that a table may fill."""
 _ONLY_WHERE_ANY = (
-    "curtailed_mwh", "tap_moves", "capacitor_moves", "storage_mwh", "stored_mwh", "fallbacks", "max_drop_pu",
-    "max_rise_pu", "infeasible_proven",
+    "curtailed_mwh", "tap_moves", "capacitor_moves", "storage_mwh", "stored_mwh", "fallbacks", "adjusted_steps",
+    "max_drop_pu", "max_rise_pu", "infeasible_proven",
 )  # fmt: skip
 _VOLTAGE = ("cr_pct", "v_out_pct", "max_drop_pu", "max_rise_pu", "infeasible_steps")
 _SHORTEST_MS = 0.001  # a clock shows no less; the share of one step in a batch can be shorter

@@ -1,10 +1,11 @@
 """The least change of proposed actions that keeps predicted voltages in band.
 
-    minimise  1/2 |a - a~|^2 + price * sum_i max(0, v_i(a) - high_i) + max(0, low_i - v_i(a))
+    minimise  1/2 sum_j w_j (a_j - a~_j)^2 + price * sum_i max(0, v_i(a) - high_i) + max(0, low_i - v_i(a))
     subject to  the devices' limits,
 
 (35)-(38) of Liu, Giraldo, Palensky and Vergara, "Distributed RL using local smart meter data for voltage regulation",
-with the band made soft: wherever it can be kept, a price above every multiplier of the band gives its solution.
+with the band made soft: wherever it can be kept, a price above every multiplier of the band gives its solution.  (All
+weights w_j are one there.)
 
 By sequential quadratic programming with the exact Hessian of the Lagrangian in a trust region; with a linear predictor
 the first program is the answer.
@@ -21,7 +22,7 @@ from feederlab.models.predictors.actions import Limits
 from feederlab.models.predictors.base import Predicted, Predictor
 from feederlab.models.reduced.subproblem import Sides, Step, Subproblem, solve
 
-_PRICE = 1e4  # of one unit of action over the largest slope
+_PRICE = 1e4  # of one unit of action, of the largest weight, over the largest slope
 _ROUNDS = 30
 _SMALL, _DONE = 1e-4, 1e-9  # steps, of the unit of action
 _SMALLEST = 1e-9  # trust region, of the unit of action
@@ -32,8 +33,8 @@ _CURVATURE = 1e-3  # least eigenvalue of the Hessian, whose own part is one
 class LeastChange:
     """The answer.
 
-    actions : (k,) MW, MVAr.  change : 1/2 |a - a~|^2 (MW^2).  short : by how much the predicted voltages of the worst
-    node miss the band (p.u. of squared magnitude; 0: in band).
+    actions : (k,) MW, MVAr.  change : 1/2 sum_j w_j (a_j - a~_j)^2 (MW^2).
+    short : by how much the predicted voltages of the worst node miss the band (p.u. of squared magnitude; 0: in band).
     rounds : quadratic programs solved.  converged : whether the last step was too small to matter.
     """
 
@@ -45,13 +46,19 @@ class LeastChange:
 
 
 def least_change(
-    predictor: Predictor, proposed: FloatArray, limits: Limits, band2: FloatArray, present: FloatArray
+    predictor: Predictor,
+    proposed: FloatArray,
+    limits: Limits,
+    band2: FloatArray,
+    present: FloatArray,
+    weight: FloatArray | None = None,
 ) -> LeastChange | None:
     """Return the least change of the actions `proposed` (k,), which are within their limits.
 
     It starts there, or where voltages can be predicted on the way back to `present` (k,); None if nowhere.
-    band2 : (2, n) squared band of the watched nodes (p.u.).
+    band2 : (2, n) squared band of the watched nodes (p.u.).  weight : (k,) w, positive; None: one each.
     """
+    weight = np.ones(len(proposed)) if weight is None else weight
     for share in (1.0, 0.5, 0.25, 0.0):
         a = limits.project(present + share * (proposed - present)) if share < 1 else proposed
         start = predictor(a)
@@ -59,17 +66,17 @@ def least_change(
             break
     else:
         return None
-    search = _Search(predictor, proposed, limits, band2, a, start)
+    search = _Search(predictor, proposed, limits, band2, weight, a, start)
     rounds, converged = 0, share == 1.0 and search.short == 0.0
     while not converged and rounds < _ROUNDS:
         rounds += 1
         converged = search.improve()
-    change = 0.5 * float(np.square(search.a - proposed).sum())
+    change = 0.5 * float((weight * np.square(search.a - proposed)).sum())
     return LeastChange(search.a, change, search.short, rounds, converged)
 
 
 class _Search:
-    """Works in units of the largest action, so that the Hessian of the change is one."""
+    """Works in units of the largest action, so that the Hessian of the change is the weights."""
 
     def __init__(
         self,
@@ -77,14 +84,16 @@ class _Search:
         proposed: FloatArray,
         limits: Limits,
         band2: FloatArray,
+        weight: FloatArray,
         a: FloatArray,
         at: Predicted,
     ) -> None:
         self.predictor, self.proposed, self.limits = predictor, proposed, limits
         self.low2, self.high2 = band2
+        self.weight = weight
         self.unit = max(float(np.abs(np.concatenate([limits.low, limits.high, proposed])).max(initial=0.0)), 1e-9)
         steepest = float(np.abs(at.slopes).max(initial=0.0)) * self.unit
-        self.price = _PRICE / max(steepest, 1e-9)
+        self.price = _PRICE * float(weight.max(initial=1.0)) / max(steepest, 1e-9)
         self.radius, self.a, self.at = 4.0, a, at
         n = len(at.v)
         self.multipliers, self.hard = np.zeros(2 * n), np.zeros(len(limits.pairs))
@@ -131,13 +140,13 @@ class _Search:
         return np.concatenate([at.v - self.high2, self.low2 - at.v])
 
     def _merit(self, a: FloatArray, at: Predicted) -> float:
-        change = 0.5 * float(np.square((a - self.proposed) / self.unit).sum())
+        change = 0.5 * float((self.weight * np.square((a - self.proposed) / self.unit)).sum())
         return change + self.price * float(np.maximum(self._rows(at), 0.0).sum())
 
     def _program(self) -> Subproblem:
         at, unit, a = self.at, self.unit, self.a
         slopes, n = at.slopes * unit, len(at.v)
-        h = np.eye(len(a))
+        h = np.diag(self.weight)
         if at.curvature is not None and self.multipliers.any():
             h = h + unit**2 * at.curvature(self.multipliers[:n] - self.multipliers[n:])
         p, q = self.limits.pairs.T
@@ -148,8 +157,8 @@ class _Search:
         h[q, q] += 2 * self.hard
         room = (self.limits.s_mva / unit) ** 2 - np.square(pair).sum(axis=1)
         return Subproblem(
-            _convex(h), (a - self.proposed) / unit, self._rows(at), np.concatenate([slopes, -slopes]), self.price,
-            hard, room,
+            _convex(h), self.weight * (a - self.proposed) / unit, self._rows(at), np.concatenate([slopes, -slopes]),
+            self.price, hard, room,
         )  # fmt: skip
 
 
