@@ -51,7 +51,7 @@ def scenario():
 SPECS = {  # of those whose defaults do not fit a step of 15 minutes, or take long
     "two_timescale": "two_timescale:every=30min", "foresight": "foresight:horizon=30min", "mpc": "mpc:horizon=30min",
 }  # fmt: skip
-FROM_A_FILE = ("dqn",)  # tests/learn/test_dqn.py makes one, and checks it
+FROM_A_FILE = ("dqn", "smart_meter")  # tests/learn make one, and check it
 
 
 @pytest.fixture(scope="module")
