@@ -133,8 +133,8 @@ __all__ = [  # noqa: RUF022
     "METRICS", "Measurement", "Metric", "MissingExtraError", "NetFlow", "NoControl", "NotRadialError", "OPF",
     "Objective", "OpfResult", "Plant", "PowerFlow", "Prepared", "Problem", "Profile", "ProfileNoise",
     "Result", "ResultFileError", "RunOptions", "SOCP", "SafetyFilter", "Scenario", "Scope", "Series", "Setpoints",
-    "Settle", "Solution", "State", "Summary", "Sweep", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt", "Wanted",
-    "WattVar", "ZONE", "certify", "check_controller", "compare", "create_controller",
+    "Settle", "Solution", "State", "Summary", "Sweep", "UnknownNameError", "ValidationError", "VoltVar", "VoltWatt",
+    "Wanted", "WattVar", "ZONE", "certify", "check_controller", "compare", "create_controller",
     "hosting_capacity", "load_scenario", "lower_bounds", "powerflow", "random_windows", "read_study", "score",
     "simulate", "solve_opf", "summarise", "sunniest_day", "sweep", "write_figures", "write_report",
 ]  # fmt: skip
