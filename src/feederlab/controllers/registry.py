@@ -32,6 +32,11 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "random": ("feederlab.controllers.random_switching:RandomSwitching", "capacitor banks switched at random"),
     "enumerate": ("feederlab.controllers.enumerate:Enumerate", "the best of all capacitor configurations, one by one"),
     "dqn": ("feederlab.learn.dqn:Dqn", "slow layer: capacitor banks switched by a trained policy, policy=FILE"),
+    "sb3": ("feederlab.learn.policies.sb3:SB3Policy", "inverters moved by a trained network, file=FILE"),
+    "callable": (
+        "feederlab.learn.policies.callable:CallablePolicy",
+        "inverters moved by a function of yours, f=module:name",
+    ),
     "two_timescale": (
         "feederlab.controllers.two_timescale:TwoTimescale",
         "slow switching over fast inverters: slow=..., fast=...",

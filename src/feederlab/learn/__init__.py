@@ -13,15 +13,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from feederlab.learn.capacitors import CapacitorsEnv
     from feederlab.learn.dqn import Dqn
+    from feederlab.learn.policies.actor import Actor, ActorPolicy
+    from feederlab.learn.policies.callable import CallablePolicy
+    from feederlab.learn.policies.sb3 import SB3Policy
+    from feederlab.learn.policies.view import View
     from feederlab.learn.policy import Policy
     from feederlab.learn.settings import DqnSettings
     from feederlab.learn.train import Stopped, Training, train_dqn
 
 _HOMES = {
+    "Actor": "policies.actor", "ActorPolicy": "policies.actor", "CallablePolicy": "policies.callable",
+    "SB3Policy": "policies.sb3", "View": "policies.view",
     "CapacitorsEnv": "capacitors", "Dqn": "dqn", "DqnSettings": "settings", "Policy": "policy", "Stopped": "train",
     "Training": "train", "train_dqn": "train",
 }  # fmt: skip
-__all__ = ["CapacitorsEnv", "Dqn", "DqnSettings", "Policy", "Stopped", "Training", "train_dqn"]
+__all__ = [
+    "Actor", "ActorPolicy", "CallablePolicy", "CapacitorsEnv", "Dqn", "DqnSettings", "Policy", "SB3Policy", "Stopped",
+    "Training", "View", "train_dqn",
+]  # fmt: skip
 
 if find_spec("gymnasium") is not None:
     import_module("feederlab.learn.environments")
