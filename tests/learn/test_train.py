@@ -17,7 +17,8 @@ from feederlab.controllers.none import NoControl
 from feederlab.controllers.two_timescale import TwoTimescale
 from feederlab.errors import InputError, ResultFileError
 from feederlab.learn import CapacitorsEnv, DqnSettings, Policy, Stopped, train_dqn
-from feederlab.learn.train import judged
+from feederlab.learn.training.capacitors import greedy
+from feederlab.learn.training.subject import lived
 from feederlab.models.objective import Objective
 from feederlab.simulate import RunOptions, simulate
 
@@ -34,6 +35,10 @@ def hourly():
 
 def train(out, **more):
     return train_dqn(hourly(), out, **{**REQUEST, **more})
+
+
+def judged(env, policy):
+    return lived(env, env.days, greedy(policy))["cost"]
 
 
 def stop_after(calls):
@@ -241,7 +246,7 @@ def test_it_learns_to_switch(tmp_path):
 
 def test_without_held_out_days_the_last_network_is_kept(tmp_path):
     made = train(tmp_path / "out", holdout=0, days=2, steps=40, evaluate_every=25)
-    assert made.curve["holdout_cost"].isna().all()
+    assert made.curve["holdout_reward"].isna().all()
     assert Policy.load(made.policy).training["step"] == 40
     again = train(tmp_path / "out", holdout=0, days=2, steps=40, evaluate_every=25, resume=True)
     assert again.curve.equals(made.curve)

@@ -1,67 +1,151 @@
-"""`train_dqn`: learn on some days when to switch capacitor banks, judged on others; may be interrupted and resumed."""
+"""`train`: learn in an environment on some days, be judged on others; may be interrupted and resumed."""
 
 from __future__ import annotations
 
-import hashlib
-import random
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from feederlab import answer, atomic
+from feederlab import answer
 from feederlab.controllers.base import Controller
-from feederlab.controllers.registry import create
-from feederlab.errors import InputError, ResultFileError
-from feederlab.learn.capacitors import CapacitorsEnv
-from feederlab.learn.checkpoint import Checkpoints
-from feederlab.learn.days import Days, pick_days
+from feederlab.errors import InputError, UnknownNameError
+from feederlab.learn.days import Days
+from feederlab.learn.environments import CAPACITORS, VOLT_VAR
 from feederlab.learn.extra import need
-from feederlab.learn.likeness import likeness
-from feederlab.learn.policy import Policy
-from feederlab.learn.settings import DqnSettings
+from feederlab.learn.settings import SETTINGS, DqnSettings, Settings
+from feederlab.learn.training.algorithms import check_fit
+from feederlab.learn.training.run import (
+    CURVE,
+    POLICY,
+    RECORD,
+    Plan,
+    Run,
+    Stopped,
+    Tell,
+    Training,
+    own_randomness,
+)
+from feederlab.learn.training.subject import Subject
 from feederlab.lock import held
 from feederlab.models.scenario import Scenario
-from feederlab.provenance import provenance
 
 need("torch", "stable_baselines3", "gymnasium", "safetensors")
-import torch  # noqa: E402
-from stable_baselines3 import DQN  # noqa: E402
-from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
-from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
 
+__all__ = ["CURVE", "KIND", "POLICY", "RECORD", "STEPS", "Stopped", "Tell", "Training", "train", "train_dqn"]
 KIND = "training"
-RECORD, POLICY, CURVE, CHECKPOINTS = "training.json", "policy.safetensors", "evaluation.csv", "checkpoints"
-Tell = Callable[[int, Mapping[str, float]], None]
-"""Told after each step: the number of steps done, and the last row of the evaluation curve."""
+STEPS = {"ppo": 500_000, "sac": 30_000, "td3": 30_000, "dqn": 15_000}
+"""Algorithm -> how many steps it learns from unless told otherwise."""
+ENVIRONMENTS = {"ppo": VOLT_VAR, "sac": VOLT_VAR, "td3": VOLT_VAR, "dqn": CAPACITORS}
+"""Algorithm -> the environment it learns in unless told otherwise."""
+_COPIES = {"ppo": 64, "sac": 4, "td3": 4}  # of VoltVar; elsewhere copies cost as much as steps
+_SELDOM = 50_000  # steps between evaluations and checkpoints at most, however long the training
 
 
-class Stopped(Exception):
-    """A training was asked to stop; a checkpoint of its last step is saved."""
+def train(
+    algorithm: str,
+    scenario: Scenario | None,
+    out: str | Path,
+    *,
+    env: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    days: int | Days = 20,
+    holdout: int | Days = 3,
+    steps: int | None = None,
+    seed: int = 0,
+    settings: Settings | None = None,
+    copies: int | None = None,
+    best: str | Sequence[str] = "reward",
+    minutes: float | None = None,
+    evaluate_every: int = 0,
+    checkpoint_every: int = 0,
+    keep: int = 3,
+    tensorboard: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Tell | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Training:
+    """Train a policy in an environment.
 
-    def __init__(self, step: int, checkpoint: Path) -> None:
-        super().__init__(f"stopped after step {step}; saved to {checkpoint}")
-        self.step, self.checkpoint = step, checkpoint
+    Parameters
+    ----------
+    algorithm
+        ``"ppo"``, ``"sac"``, ``"td3"`` (continuous actions) or ``"dqn"`` (discrete ones; PPO takes both).
+    scenario
+        Feeder and profiles; None for an environment that takes none.
+    out
+        Folder for the policy, the evaluation curve and the checkpoints.
+    env, arguments
+        Id of the environment (default: `ENVIRONMENTS`), and its arguments, scenario and days aside.
+    days, holdout
+        Days to train on and days to judge by: dates, or how many to draw from the scenario's.
+    steps
+        Transitions to learn from, all copies together (default: `STEPS`).  PPO ends with a whole rollout.
+    settings
+        `PpoSettings`, `SacSettings`, `Td3Settings` or `DqnSettings`.
+    copies
+        How many environments live side by side (default: 64 of VoltVar for PPO, 4 for SAC and TD3, else 1).
+    best
+        Which network is kept: of ``reward`` and the scores in the environment's ``info``, means on the held-out days,
+        the first one first; a leading ``-`` where less is better: ``"in_band,-losses_mw"``.
+    minutes
+        Stop, evaluate and save after so much wall-clock time, evaluations and earlier sessions with a limit included.
+    evaluate_every, checkpoint_every
+        Steps between two evaluations and between two checkpoints (0: a tenth of `steps`, 50,000 at most); `keep` of
+        those are kept.  Both take place between two rollouts.
+    tensorboard
+        Write logs to ``out/tensorboard``.
+    resume, overwrite
+        Go on with the training in `out`: the result is that of one never interrupted, bit by bit; or discard it.
+    progress, stop
+        Told of each step; asked before each rollout whether to stop.
 
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """What a training gave.
-
-    policy : file of the network with the lowest cost on the held-out days (without any: the last network).
-    curve : a row per evaluation: step, mean reward of the intervals since the last, exploration, mean cost of an
-    interval of the held-out days ((v - v0)^2 summed over slots and nodes), whether it is the best so far.
+    Raises
+    ------
+    UnknownNameError, InputError
+        If algorithm, environment, arguments, days or settings do not fit each other or do not exist.
+    ResultFileError
+        If `out` holds something else, a training that is neither to be resumed nor discarded, or a damaged checkpoint,
+        or another process is at work in it.
+    Stopped
+        If `stop` said so.
     """
-
-    folder: Path
-    policy: Path
-    curve: pd.DataFrame
+    if algorithm not in SETTINGS:
+        raise UnknownNameError("algorithm", algorithm, [*SETTINGS])
+    chosen, folder = settings or SETTINGS[algorithm](), Path(out)
+    if not isinstance(chosen, SETTINGS[algorithm]):
+        raise InputError(f"{algorithm} learns by {SETTINGS[algorithm].__name__}, not {type(chosen).__name__}")
+    name = env or ENVIRONMENTS[algorithm]
+    steps = STEPS[algorithm] if steps is None else steps
+    copies = _COPIES.get(algorithm, 1) if copies is None and name == VOLT_VAR else copies or 1
+    seldom = max(min(steps // 10, _SELDOM), 1)
+    evaluate_every, checkpoint_every = evaluate_every or seldom, checkpoint_every or seldom
+    for what, value in (("steps", steps), ("copies", copies), ("evaluate_every", evaluate_every),
+                        ("checkpoint_every", checkpoint_every), ("keep", keep)):  # fmt: skip
+        if value < 1:
+            raise InputError(f"{what} must be at least 1, not {value}")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise InputError(f"the minutes must be a positive number, not {minutes}")
+    if seed < 0:
+        raise InputError(f"the seed must not be negative, not {seed}")
+    if resume and overwrite:
+        raise InputError("resume goes on with a training, overwrite discards it: give one of them")
+    if tensorboard:
+        need("tensorboard")
+    subject = _subject(name, scenario, arguments or {}, days, holdout, seed)
+    check_fit(algorithm, name, *subject.spaces)
+    scores = tuple(part.strip() for part in best.split(",")) if isinstance(best, str) else tuple(best)
+    about = _question(algorithm, subject, chosen, steps, seed, copies, evaluate_every, scores)
+    plan = Plan(steps, evaluate_every, checkpoint_every, scores, minutes, tensorboard, progress, stop)
+    with own_randomness():
+        run = Run(folder, subject, algorithm, chosen, copies, about, keep, plan)
+        answer.check_folder(folder, RECORD, about, overwrite=True)  # what it holds, if anything, is ours
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(folder):
+            run.open(resume=resume, overwrite=overwrite)
+            return run.learn()
 
 
 def train_dqn(
@@ -70,242 +154,42 @@ def train_dqn(
     *,
     fast: Controller | str = "lindistflow",
     every: str = "5min",
-    days: int | Days = 20,
-    holdout: int | Days = 3,
-    steps: int = 15_000,
-    seed: int = 0,
     settings: DqnSettings | None = None,
-    evaluate_every: int = 0,
-    checkpoint_every: int = 2_000,
-    keep: int = 3,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: Tell | None = None,
-    stop: Callable[[], bool] | None = None,
+    **more: Any,
 ) -> Training:
-    """Train a DQN to switch the capacitor banks of a scenario (P3).
+    """Train a DQN to switch the capacitor banks of a scenario (P3), whose step is the slot.
 
-    Parameters
-    ----------
-    scenario
-        Feeder and profiles; its step is the slot.
-    out
-        Folder for the policy, the evaluation curve and the checkpoints.
-    fast, every
-        The controller that acts in every slot, and the length of an interval, as in `CapacitorsEnv`.
-    days, holdout
-        Days to train on and days to judge by: dates, or how many to draw from the scenario's.
-    steps
-        Intervals to learn from.
-    evaluate_every, checkpoint_every
-        Steps between two evaluations (0: a tenth of `steps`) and between two checkpoints, of which `keep` are kept.
-    resume, overwrite
-        Go on with the training in `out`: the result is that of one never interrupted, bit by bit; or discard it.
-    progress, stop
-        Told of each step; asked before each step whether to stop.
-
-    Raises
-    ------
-    InputError
-        If the scenario has no banks to switch, or days, interval or settings do not fit it.
-    ResultFileError
-        If `out` holds something else, a training that is neither to be resumed nor discarded, or a damaged checkpoint,
-        or another process is at work in it.
-    Stopped
-        If `stop` said so.
+    fast, every : the controller that acts in every slot, and the length of an interval, as in `CapacitorsEnv`.
+    more : as in `train`.
     """
-    settings, folder = settings or DqnSettings(), Path(out)
-    evaluate_every = evaluate_every or max(steps // 10, 1)
-    for name, value in (("steps", steps), ("evaluate_every", evaluate_every), ("checkpoint_every", checkpoint_every),
-                        ("keep", keep)):  # fmt: skip
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, not {value}")
-    if seed < 0:
-        raise InputError(f"the seed must not be negative, not {seed}")
-    if resume and overwrite:
-        raise InputError("resume goes on with a training, overwrite discards it: give one of them")
-    chosen, unseen = pick_days(scenario, days, holdout, seed)
-    learner = create(fast) if isinstance(fast, str) else fast
-    env = CapacitorsEnv(scenario, learner, every, chosen)
-    judge = None
-    if unseen:
-        judge = CapacitorsEnv(scenario, learner, every, unseen, observation=env.observation, cost_scale=env.cost_scale)
-    about = _question(env, unseen, steps, seed, settings, evaluate_every)
-    with _own_randomness():
-        run = _Run(folder, env, judge, about, settings, Checkpoints(folder / CHECKPOINTS, about, keep))
-        answer.check_folder(folder, RECORD, about, overwrite=True)  # what it holds, if anything, is ours
-        folder.mkdir(parents=True, exist_ok=True)
-        with held(folder):
-            run.open(resume=resume, overwrite=overwrite)
-            return run.learn(steps, evaluate_every, checkpoint_every, progress, stop)
+    return train("dqn", scenario, out, arguments={"fast": fast, "every": every}, settings=settings, **more)
 
 
-class _Run:
-    """One training in one folder."""
+def _subject(
+    name: str, scenario: Scenario | None, arguments: Mapping[str, Any], days: int | Days, holdout: int | Days, seed: int
+) -> Subject:
+    from feederlab.learn.training.any_env import AnySubject
+    from feederlab.learn.training.capacitors import CapacitorsSubject
+    from feederlab.learn.training.volt_var import VoltVarSubject
 
-    def __init__(
-        self, folder: Path, env: CapacitorsEnv, judge: CapacitorsEnv | None, about: Mapping[str, Any],
-        settings: DqnSettings, checkpoints: Checkpoints,
-    ) -> None:  # fmt: skip
-        self.folder, self.env, self.judge, self.about, self.checkpoints = folder, env, judge, about, checkpoints
-        self.rows: list[dict[str, Any]] = []
-        self.rewards: list[float] = [0.0, 0.0]  # sum and number since the last evaluation
-        env.reset(seed=int(about["seed"]))
-        self.model = DQN(
-            "MlpPolicy", DummyVecEnv([lambda: env]), seed=int(about["seed"]), device="cpu",
-            policy_kwargs={"net_arch": list(settings.hidden), "activation_fn": torch.nn.ReLU},
-            gamma=settings.discount, learning_rate=settings.learning_rate, batch_size=settings.batch,
-            buffer_size=settings.replay, learning_starts=settings.warm_up, train_freq=1, gradient_steps=1,
-            target_update_interval=settings.target_every, exploration_initial_eps=settings.explore_first,
-            exploration_final_eps=settings.explore_last, exploration_fraction=settings.explore_share,
-        )  # fmt: skip
-
-    def open(self, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder ready, and go to its last checkpoint if it is to be resumed."""
-        there = (self.folder / RECORD).is_file()
-        for scratch in self.folder.rglob(".*.part.*") if there else ():  # what a killed process left half-written
-            scratch.unlink()
-        if there and overwrite:
-            shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-            for name in (POLICY, CURVE):
-                (self.folder / name).unlink(missing_ok=True)
-        elif there and not resume:
-            raise ResultFileError(
-                f"{self.folder} holds a training: give --resume to go on with it, --overwrite to begin anew, or choose "
-                "another folder"
-            )
-        elif there and (kept := self.checkpoints.read(self.model, self.env)) is not None:
-            self.rows, self.rewards = kept["curve"], kept["rewards"]
-        answer.write(self.folder, RECORD, self.about)
-
-    def learn(
-        self, steps: int, evaluate_every: int, checkpoint_every: int, progress: Tell | None,
-        stop: Callable[[], bool] | None,
-    ) -> Training:  # fmt: skip
-        """Go on to the last step."""
-        model, begun = self.model, self.model.num_timesteps
-        if begun < steps:
-            watch = _Watch(self, steps, evaluate_every, checkpoint_every, progress, stop)
-            model.learn(steps - begun, callback=watch, log_interval=steps + 1, reset_num_timesteps=begun == 0)
-            if not self.rows or self.rows[-1]["step"] != steps:
-                self.evaluate()
-            self.save()
-        curve = pd.DataFrame(self.rows)
-        with atomic.whole(self.folder / CURVE) as scratch:
-            curve.to_csv(scratch, index=False)
-        return Training(self.folder, self.folder / POLICY, curve)
-
-    def save(self) -> Path:
-        """Write a checkpoint."""
-        return self.checkpoints.write(self.model, self.env, {"curve": self.rows, "rewards": self.rewards})
-
-    def evaluate(self) -> None:
-        """Add a row to the curve; keep the policy if no row before was better."""
-        policy = self.policy()
-        cost = float("nan") if self.judge is None else judged(self.judge, policy)
-        before = [row["holdout_cost"] for row in self.rows if row["best"]]
-        best = self.judge is None or not before or cost < before[-1]
-        total, count = self.rewards
-        self.rows.append(
-            {
-                "step": self.model.num_timesteps, "reward": total / max(count, 1.0),
-                "exploration": self.model.exploration_rate, "holdout_cost": cost, "best": bool(best),
-            }
-        )  # fmt: skip
-        self.rewards = [0.0, 0.0]
-        if best:
-            policy.save(self.folder / POLICY)
-        with atomic.whole(self.folder / CURVE) as scratch:
-            pd.DataFrame(self.rows).to_csv(scratch, index=False)
-
-    def policy(self) -> Policy:
-        """Return the network as it is now."""
-        weights = {key: value.numpy().copy() for key, value in self.model.q_net.state_dict().items()}
-        linear = [key.removesuffix(".weight") for key in weights if key.endswith(".weight")]
-        env = self.env
-        return Policy(
-            layers=tuple((weights[f"{k}.weight"], weights[f"{k}.bias"]) for k in linear),
-            observation=env.observation, actions=env.actions, feeder=likeness(env.scenario.feeder),
-            interval_s=env.slots * env.scenario.step.total_seconds(), slot_s=env.scenario.step.total_seconds(),
-            fast=self.about["fast"], training={**self.about, "step": self.model.num_timesteps},
-            versions=self.about["versions"],
-        )  # fmt: skip
-
-
-class _Watch(BaseCallback):  # type: ignore[misc]
-    """Stops, evaluates and saves between two steps of stable-baselines3, where its state is whole."""
-
-    def __init__(
-        self, run: _Run, steps: int, evaluate_every: int, checkpoint_every: int, progress: Tell | None,
-        stop: Callable[[], bool] | None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self._run, self._steps, self._progress, self._stop = run, steps, progress, stop
-        self._evaluate_every, self._checkpoint_every = evaluate_every, checkpoint_every
-
-    def _on_rollout_start(self) -> None:
-        run, step = self._run, self.model.num_timesteps
-        done = run.rows[-1]["step"] if run.rows else 0
-        if step % self._evaluate_every == 0 and step > done:
-            run.evaluate()
-        stopping = self._stop is not None and self._stop()
-        if stopping or (step and step % self._checkpoint_every == 0):
-            path = run.save()
-            if stopping:
-                raise Stopped(step, path)
-
-    def _on_step(self) -> bool:
-        run = self._run
-        run.rewards = [run.rewards[0] + float(self.locals["rewards"][0]), run.rewards[1] + 1]
-        if self._progress is not None:
-            self._progress(self.model.num_timesteps, run.rows[-1] if run.rows else {})
-        return True
-
-
-def judged(env: CapacitorsEnv, policy: Policy) -> float:
-    """Return the mean cost of an interval when `policy` lives through every day of `env`."""
-    costs = []
-    for day in env.days:
-        seen, _ = env.reset(options={"day": day})
-        over = False
-        while not over:
-            seen, _, _, over, info = env.step(int(policy.values(seen).argmax()))
-            costs.append(info["cost"])
-    return float(np.mean(costs))
+    if name not in (CAPACITORS, VOLT_VAR):
+        return AnySubject(name, scenario, arguments, days, holdout, seed)
+    if scenario is None:
+        raise InputError(f"{name} needs a scenario (feederlab scenarios lists them)")
+    own = CapacitorsSubject if name == CAPACITORS else VoltVarSubject
+    return own(scenario, arguments, days, holdout, seed)
 
 
 def _question(
-    env: CapacitorsEnv, unseen: tuple[pd.Timestamp, ...], steps: int, seed: int, settings: DqnSettings,
-    evaluate_every: int,
+    algorithm: str, subject: Subject, settings: Settings, steps: int, seed: int, copies: int, evaluate_every: int,
+    best: tuple[str, ...],
 ) -> dict[str, Any]:  # fmt: skip
     """Return, JSON-ready, all that the result depends on."""
-    case = env.scenario
-    made_by = provenance(case, env.fast, "", settings)
+    own = subject.identity()
+    learnt_by = {name: version(name) for name in ("torch", "stable-baselines3", "gymnasium")}
     return answer.question(
-        KIND, method="dqn", scenario=case.name, slot_s=case.step.total_seconds(), every=env.every,
-        fast={"controller": made_by["controller"], "settings": made_by["settings"]},
-        days=[str(day.date()) for day in env.days], holdout=[str(day.date()) for day in unseen], steps=steps,
-        seed=seed, evaluate_every=evaluate_every, settings=settings.to_dict(), cost_scale=env.cost_scale,
-        data=_fingerprint(env),
-        versions=made_by["versions"] | {name: version(name) for name in ("torch", "stable-baselines3", "gymnasium")},
+        KIND, method=algorithm, environment=subject.name, **{**own, "versions": own["versions"] | learnt_by},
+        days=[str(day.date()) for day in subject.days], holdout=[str(day.date()) for day in subject.unseen],
+        steps=steps, seed=seed, copies=copies, evaluate_every=evaluate_every, best=list(best),
+        settings=settings.to_dict(),
     )  # fmt: skip
-
-
-def _fingerprint(env: CapacitorsEnv) -> str:
-    """Return a short hash of the observation's layout: it depends on the feeder and on every training day."""
-    return hashlib.sha256(str(env.observation.rows()).encode()).hexdigest()[:16]
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Give the training one thread (more would change rounding) and the global generators, and then put all back."""
-    numpy, torches, threads = np.random.get_state(), torch.get_rng_state(), torch.get_num_threads()  # noqa: NPY002
-    python = random.getstate()  # nothing here draws from it, but stable-baselines3 seeds it
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(torches)
-        random.setstate(python)
-        torch.set_num_threads(threads)
