@@ -18,6 +18,7 @@ from feederlab.learn.likeness import differences, likeness
 from feederlab.learn.policies.layers import KIND, Layers, check_layers, layer_arrays, layers_of
 from feederlab.learn.tensors import read_tensors, write_tensors
 from feederlab.learn.volt_var.layout import Layout
+from feederlab.models.arrays import frozen
 
 ACTIVATIONS = ("tanh", "relu")
 OUTPUTS = ("clip", "tanh")
@@ -57,6 +58,8 @@ class Actor:
             check_layers(self.layers)
         except ValueError as error:
             raise InputError(f"the network cannot be used: {error}") from None
+        own = tuple((frozen(weight, weight.dtype), frozen(bias, bias.dtype)) for weight, bias in self.layers)
+        object.__setattr__(self, "layers", own)  # torch hands out views of weights that it goes on changing
 
     @property
     def inputs(self) -> int:
@@ -146,8 +149,11 @@ class ActorPolicy:
             raise InputError(f"the policy {where} does not fit: {'; '.join(found)}. Train one for this case")
 
     def save(self, path: str | Path) -> Path:
-        """Write the policy to one file, atomically."""
-        self._check()
+        """Write the policy to one file, atomically.  Raises `InputError` if its parts contradict each other."""
+        try:
+            self._check()
+        except _IMPOSSIBLE as error:
+            raise InputError(f"the policy contradicts itself: {error}") from error
         about = {
             "method": self.method, "layers": len(self.actor.layers), "activation": self.actor.activation,
             "output": self.actor.output, "layout": dict(self.layout), "bound": self.bound,
@@ -175,7 +181,7 @@ class ActorPolicy:
                 about["training"], about["versions"],
             )  # fmt: skip
             made._check()
-        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, InputError) as error:
+        except _IMPOSSIBLE as error:
             raise ResultFileError(f"{path} is no usable {KIND}: {error}") from error
         return made
 
@@ -192,6 +198,7 @@ class ActorPolicy:
         differences(self.feeder, self.feeder)  # fails where the record of the feeder lacks something
 
 
+_IMPOSSIBLE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, InputError)
 SWITCHES = "it is the slow layer of two_timescale:slow=dqn,policy=FILE"
 
 
