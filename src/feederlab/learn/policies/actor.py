@@ -18,7 +18,6 @@ from feederlab.learn.likeness import differences, likeness
 from feederlab.learn.policies.layers import KIND, Layers, check_layers, layer_arrays, layers_of
 from feederlab.learn.tensors import read_tensors, write_tensors
 from feederlab.learn.volt_var.layout import Layout
-from feederlab.models.arrays import frozen
 
 ACTIVATIONS = ("tanh", "relu")
 OUTPUTS = ("clip", "tanh")
@@ -58,7 +57,7 @@ class Actor:
             check_layers(self.layers)
         except ValueError as error:
             raise InputError(f"the network cannot be used: {error}") from None
-        own = tuple((frozen(weight, weight.dtype), frozen(bias, bias.dtype)) for weight, bias in self.layers)
+        own = tuple((weight.copy(order="C"), bias.copy(order="C")) for weight, bias in self.layers)
         object.__setattr__(self, "layers", own)  # torch hands out views of weights that it goes on changing
 
     @property
