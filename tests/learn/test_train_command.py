@@ -13,7 +13,8 @@ from command_line import refused
 from feederlab.learn import CapacitorsEnv, Policy
 
 WORDS = ("--every", "2h", "--fast", "fixed_pf:cos_phi=0.95", "--holdout", "1", "--days", "2", "--steps", "30",
-         "--evaluate-every", "15", "--set", "warm_up=10", "--set", "hidden=8,8")  # fmt: skip
+         "--evaluate-every", "15", "--checkpoint-every", "2000", "--set", "warm_up=10",
+         "--set", "hidden=8,8")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

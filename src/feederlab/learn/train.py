@@ -119,7 +119,7 @@ def train(
         raise InputError(f"{algorithm} learns by {SETTINGS[algorithm].__name__}, not {type(chosen).__name__}")
     name = env or ENVIRONMENTS[algorithm]
     steps = STEPS[algorithm] if steps is None else steps
-    copies = _COPIES.get(algorithm, 1) if copies is None and name == VOLT_VAR else copies or 1
+    copies = (_COPIES.get(algorithm, 1) if name == VOLT_VAR else 1) if copies is None else copies
     seldom = max(min(steps // 10, _SELDOM), 1)
     evaluate_every, checkpoint_every = evaluate_every or seldom, checkpoint_every or seldom
     for what, value in (("steps", steps), ("copies", copies), ("evaluate_every", evaluate_every),

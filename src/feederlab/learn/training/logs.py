@@ -17,8 +17,8 @@ from feederlab.learn.training.algorithms import Model  # noqa: E402
 class TensorBoard:
     """The logs of one session of a training; nothing is written where `folder` is None.
 
-    A training that was killed may have logged steps beyond its last checkpoint; TensorBoard is told to forget them when
-    it is resumed there (purge_step).
+    A training that was killed may have logged steps beyond its last checkpoint, `step`; TensorBoard is told to forget
+    them when it is resumed there (purge_step).
     """
 
     def __init__(self, model: Model, folder: Path | None, step: int) -> None:
@@ -51,4 +51,4 @@ def _from_step(folder: Path, step: int) -> _FromStep:
     need("tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
-    return _FromStep(SummaryWriter(log_dir=str(folder), purge_step=step))
+    return _FromStep(SummaryWriter(log_dir=str(folder), purge_step=step + 1))
