@@ -24,3 +24,8 @@ def zone_mean(view):
     """Q with zone scope: against the zone's mean voltage, by the own headroom."""
     vm = view.vm[np.isfinite(view.vm)]
     return -5.0 * view.q_max_mvar[view.own] * float(np.clip(vm.mean() - 1.0 if len(vm) else 0.0, -0.2, 0.2))
+
+
+def to_the_mean(view):
+    """Q with global scope: each against the mean voltage of all."""
+    return -2.0 * view.q_max_mvar * np.clip(np.nanmean(np.append(view.vm, 1.0)) - 1.0, -0.3, 0.3)

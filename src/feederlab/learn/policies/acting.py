@@ -79,6 +79,7 @@ class ActingOnRows(Acting):
 
 
 def wish_of(mean: FloatArray, bound: float, room_mvar: FloatArray, why: str = "") -> Wish:
-    """Return actions, (inverters,) and NaN where there is none, as reactive power; those beyond [-1, 1] are cut."""
+    """Return (inverters,) actions as reactive power; those beyond [-1, 1] are cut, and what is not finite is none."""
+    mean = np.where(np.isfinite(mean), mean, np.nan)
     cut = np.minimum(np.maximum(mean, -1.0), 1.0)
     return Wish(bound * cut * room_mvar, int((np.abs(mean) > 1).sum()), why)

@@ -114,6 +114,7 @@ class _Prepared(Acting):
         found, why = self._answers(measurement, room_mvar)
         if self._layout is not None:
             return wish_of(found, self._bound, room_mvar, why)
+        found = np.where(np.isfinite(found), found, np.nan)
         cut = int((np.abs(found) > room_mvar * (1 + 1e-9) + 1e-12).sum())
         return Wish(np.minimum(np.maximum(found, -room_mvar), room_mvar), cut, why)
 

@@ -92,7 +92,7 @@ def load_means(path: Path, found: Peek, shape: tuple[int, int], by_row: bool) ->
     Raises
     ------
     ResultFileError
-        If stable-baselines3 cannot load it.
+        If stable-baselines3 cannot load it, or it is not what it says it is.
     InputError
         If its actions do not lie in [-1, 1].
     """
@@ -105,6 +105,8 @@ def load_means(path: Path, found: Peek, shape: tuple[int, int], by_row: bool) ->
     except Exception as error:  # a foreign pickle may raise anything
         raise ResultFileError(f"stable-baselines3 cannot load {path}: {type(error).__name__}: {error}") from error
     space = policy.action_space
+    if (policy.observation_space.shape, space.shape) != (found.observation, found.action):
+        raise ResultFileError(f"{path} contradicts itself: its network has other shapes than its description")
     if not (np.all(space.low == -1) and np.all(space.high == 1)):
         raise InputError(f"the actions of {path} do not lie in [-1, 1], as those of VoltVarEnv do")
     policy.set_training_mode(False)
