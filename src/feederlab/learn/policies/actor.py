@@ -136,7 +136,7 @@ class ActorPolicy:
         if task.feeder is not None:
             found = differences(self.feeder, likeness(task.feeder))
         else:
-            found = _local_differences(self.feeder, task)
+            found = local_differences(self.feeder, task)
         if not found:
             try:
                 rows, entries = self.layout_of(task).shape
@@ -201,7 +201,9 @@ _IMPOSSIBLE = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError,
 SWITCHES = "it is the slow layer of two_timescale:slow=dqn,policy=FILE"
 
 
-def _local_differences(trained: Mapping[str, Any], task: ControlTask) -> list[str]:
+def local_differences(trained: Mapping[str, Any], task: ControlTask) -> list[str]:
+    """Return in words how what a LOCAL task shows differs from the feeder that a policy was `trained` on."""
+    """Return in words how a task that shows no grid differs from the feeder that a policy was `trained` on."""
     found = []
     if len(trained["buses"]) != task.nodes:
         found.append(f"it was trained on {trained['name']!r} with {len(trained['buses'])} nodes, here are {task.nodes}")
