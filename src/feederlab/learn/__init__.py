@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from feederlab.learn.dqn import Dqn
     from feederlab.learn.policies.actor import Actor, ActorPolicy
     from feederlab.learn.policies.callable import CallablePolicy
+    from feederlab.learn.policies.estimators import EstimatorPolicy
+    from feederlab.learn.policies.saving import save_policy
     from feederlab.learn.policies.sb3 import SB3Policy
+    from feederlab.learn.policies.sklearn_policy import SklearnPolicy
     from feederlab.learn.policies.view import View
     from feederlab.learn.policy import Policy
     from feederlab.learn.settings import DqnSettings
@@ -23,13 +26,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Actor": "policies.actor", "ActorPolicy": "policies.actor", "CallablePolicy": "policies.callable",
-    "SB3Policy": "policies.sb3", "View": "policies.view",
+    "SB3Policy": "policies.sb3", "View": "policies.view", "save_policy": "policies.saving",
+    "EstimatorPolicy": "policies.estimators", "SklearnPolicy": "policies.sklearn_policy",
     "CapacitorsEnv": "capacitors", "Dqn": "dqn", "DqnSettings": "settings", "Policy": "policy", "Stopped": "train",
     "Training": "train", "train_dqn": "train",
 }  # fmt: skip
 __all__ = [
-    "Actor", "ActorPolicy", "CallablePolicy", "CapacitorsEnv", "Dqn", "DqnSettings", "Policy", "SB3Policy", "Stopped",
-    "Training", "View", "train_dqn",
+    "Actor", "ActorPolicy", "CallablePolicy", "CapacitorsEnv", "Dqn", "DqnSettings", "EstimatorPolicy",
+    "Policy", "SB3Policy", "SklearnPolicy", "Stopped", "Training", "View", "save_policy", "train_dqn",
 ]  # fmt: skip
 
 if find_spec("gymnasium") is not None:
