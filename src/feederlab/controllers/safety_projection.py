@@ -107,12 +107,17 @@ class Projection:
         first = self._check(at, at.proposed)
         if first.missed <= TOLERANCE or not len(self._used):
             return first
-        for band in self._bands:
+        best: Checked | None = None
+        for band in self._bands:  # where the margin cannot be had, the band itself still may
             found = self._least(at, band, with_p)
-            if found is not None and np.isfinite(found.excess) and found.excess <= first.excess:
-                return found
+            if found is not None and np.isfinite(found.excess) and (best is None or found.excess < best.excess):
+                best = found
+            if best is not None and best.short <= TOLERANCE:
+                break
+        if best is not None and best.excess <= first.excess:
+            return best
         if np.isfinite(first.excess):
-            return first
+            return replace(first, rung=PRIMARY if best is not None else HELD)
         return min((self._check(at, held, HELD) for held in self._held(at)), key=lambda c: c.excess)
 
     def _least(self, at: Instant, band: FloatArray, with_p: bool) -> Checked | None:
