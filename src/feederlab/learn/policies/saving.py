@@ -51,7 +51,7 @@ def save_policy(model: Any, env: Any, file: str | Path) -> Path:
         _compare(policy, model, problem.shape)
     except (AttributeError, TypeError, ValueError) as error:  # no such network, or one of another shape
         raise InputError(
-            f"the {name} model is no plain network of this environment ({error}): keep its .zip"
+            f"the {name} model is no plain network of this environment ({error}): run its .zip, with trust=true"
         ) from error
     policy.check(problem.scenario.task(), "of the model")
     return policy.save(file)
