@@ -100,6 +100,7 @@ def test_schedule_over_a_day_keeps_the_energy(scenario):
         ("storage_schedule:charge=10-18,discharge=17-22", "overlap at 17 h"),
         ("storage_schedule:share=2", "above 0 and at most 1"),
         ("random_storage:share=0", "above 0 and be at most 1"),
+        ("random_storage:rest=1", r"rest lie in \[0, 1\)"),
         ("random_storage:active=1-3", "e.g. 0/2/5"),
     ],
 )
@@ -129,6 +130,8 @@ def test_random_storage_explores_within_rates_and_energy(scenario):
     assert (p.min(axis=0) < 0.7 * units.p_min_mw).all()
     np.testing.assert_array_equal(powers("random_storage", 3), p)
     assert (powers("random_storage", 4) != p).any()
+    assert 0.4 < (p == 0).mean() < 0.6
+    assert (powers("random_storage:rest=0", 3) != 0).mean() > 0.9
     assert np.abs(powers("random_storage:share=0.2", 3)).max() <= 0.2 * units.p_max_mw.max()
     held = powers("random_storage:hold=4,share=0.2", 3)
     np.testing.assert_array_equal(held[0:4], held[[0, 0, 0, 0]])

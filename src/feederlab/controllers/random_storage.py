@@ -23,9 +23,11 @@ from feederlab.errors import InputError
 
 @dataclass(frozen=True)
 class RandomStorage(Controller):
-    """Each unit draws its power evenly between its rates, within what its SOC allows, and keeps it for a while.
+    """Each unit stands still or draws its power evenly between its rates, within what its SOC allows.
 
     share : of the rates.  hold : steps for which a draw stands.
+    rest : chance that a unit stands still.  Who learns from a history in which no one ever rests has not seen what an
+    ordinary step looks like; half of the time is a good mixture.
     active : pandapower indices of the units that take part, ``3`` or ``0/2/5``; the others stand still.  Empty: all.
 
     The draws follow from the run's seed, independent from unit to unit and of everything measured, so that what a
@@ -35,13 +37,14 @@ class RandomStorage(Controller):
     sees: ClassVar[Information] = LOCAL
     share: float = 1.0
     hold: int = 1
+    rest: float = 0.5
     active: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1 or self.hold < 1:
+        if not 0 < self.share <= 1 or self.hold < 1 or not 0 <= self.rest < 1:
             raise InputError(
-                "random_storage: share must lie above 0 and be at most 1, hold be a positive number of steps, not "
-                f"share={self.share}, hold={self.hold}"
+                "random_storage: share must lie above 0 and be at most 1, hold be a positive number of steps, and rest "
+                f"lie in [0, 1), not share={self.share}, hold={self.hold}, rest={self.rest}"
             )
         _indices(self.active)
 
@@ -70,9 +73,10 @@ class _Prepared(Prepared):
         if not len(units):
             return Setpoints(), state
         seen = self._terminals.read(state, measurement)
-        draw = np.random.default_rng([self._seed, 4, int(count[0]) // self._settings.hold]).uniform(-1, 1, len(units))
+        rng = np.random.default_rng([self._seed, 4, int(count[0]) // self._settings.hold])
+        draw, works = rng.uniform(-1, 1, len(units)), rng.uniform(size=len(units)) >= self._settings.rest
         asked = self._settings.share * np.where(draw > 0, draw * units.p_max_mw, -draw * units.p_min_mw)
-        p = self._terminals.allowed(np.where(self._active, asked, 0.0), seen["soc"])
+        p = self._terminals.allowed(np.where(self._active & works, asked, 0.0), seen["soc"])
         return Setpoints(storage_p_mw=p), {**seen, "p_mw": p, "decisions": count + 1}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,7 @@ from feederlab.errors import InputError, ResultFileError, UnknownNameError
 from feederlab.learn.smart_meter.correction import Correction, CorrectionSettings, fit_correction
 from feederlab.learn.smart_meter.history import MeterHistory
 from feederlab.learn.smart_meter.known import Known, decisions
+from feederlab.learn.smart_meter.sensitivity import Sensitivity, SensitivitySettings, inputs
 from feederlab.learn.tensors import read_tensors, write_tensors
 from feederlab.models.arrays import FloatArray
 from feederlab.models.thevenin import Guard, voltage
@@ -25,10 +27,11 @@ STAGES: tuple[str, ...] = get_args(Stages)
 
 @dataclass(frozen=True)
 class EstimateSettings:
-    """How a voltage model is fitted: when an impedance is believed, and how H is fitted."""
+    """How a voltage model is fitted: when an impedance is believed, how H is fitted, and how E looks and learns."""
 
     guard: Guard = field(default_factory=Guard)
     correction: CorrectionSettings = field(default_factory=CorrectionSettings)
+    network: SensitivitySettings = field(default_factory=SensitivitySettings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +51,13 @@ class VoltageModel:
 
     guard: Guard
     correction: Correction | None = None
+    network: Sensitivity | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stage(self) -> str:
         """The last stage that this model has."""
-        return "raw" if self.correction is None else "H"
+        return "raw" if self.correction is None else "H" if self.network is None else "all"
 
     def predict(self, storage_p_mw: Any, known: Known, *, stage: str = "all") -> FloatArray:
         """Return the voltage magnitude (p.u.) under battery powers (...,), MW, charging positive.
@@ -73,6 +77,8 @@ class VoltageModel:
         found = voltage(known.e, known.z, known.demand_p_mw + a, known.demand_q_mvar)
         if stage != "raw" and self.correction is not None:
             found = self.correction(found)
+            if stage != "H" and self.network is not None:
+                found = self.network(a, known, found)
         return found
 
     def save(self, path: str | Path) -> Path:
@@ -80,8 +86,13 @@ class VoltageModel:
         arrays: dict[str, Any] = {}
         if self.correction is not None:
             arrays |= {f"correction.{name}": values for name, values in self.correction.arrays().items()}
+        if self.network is not None:
+            arrays |= {f"network.{name}": values for name, values in self.network.arrays.items()}
         guard = asdict(self.guard) | {"z_start": [self.guard.z_start.real, self.guard.z_start.imag]}
-        write_tensors(Path(path), KIND, arrays, {"guard": guard, "training": dict(self.training)})
+        about = {
+            "guard": guard, "heads": 0 if self.network is None else self.network.heads, "training": dict(self.training)
+        }  # fmt: skip
+        write_tensors(Path(path), KIND, arrays, about)
         return Path(path)
 
     @classmethod
@@ -97,7 +108,8 @@ class VoltageModel:
         try:
             settings = dict(about["guard"])
             guard = Guard(**(settings | {"z_start": complex(*settings["z_start"])}))
-            return cls(guard, _part(arrays, "correction", Correction.of), about["training"])
+            network = _part(arrays, "network", partial(Sensitivity.of, int(about["heads"])))
+            return cls(guard, _part(arrays, "correction", Correction.of), network, about["training"])
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise ResultFileError(f"{path} is no usable {KIND}: {error}") from error
 
@@ -111,7 +123,7 @@ def _part(arrays: Mapping[str, Any], name: str, of: Any) -> Any:
 def fit_voltage_model(
     history: MeterHistory, *, seed: int = 0, stages: Stages = "all", settings: EstimateSettings | None = None
 ) -> VoltageModel:
-    """Fit a voltage model on what one meter has recorded.
+    """Fit a voltage model on what one meter has recorded: the same seed gives the same bits, whatever else runs.
 
     The effect of the battery can only be learnt from a history in which it moved without regard to the voltage: record
     one under ``random_storage``.
@@ -145,4 +157,11 @@ def fit_voltage_model(
         return model
     taken, vm = history.storage_p_mw[rows], history.vm[rows]
     correction = fit_correction(model.predict(taken, known), vm, settings.correction)
-    return VoltageModel(settings.guard, correction, about)
+    model = VoltageModel(settings.guard, correction, training=about)
+    if stages == "H":
+        return model
+    from feederlab.learn.smart_meter.sensitivity_fit import fit_sensitivity
+
+    adjusted = model.predict(taken, known)
+    network = fit_sensitivity(inputs(taken, known, adjusted), vm - adjusted, settings.network, seed)
+    return VoltageModel(settings.guard, correction, network, about)
