@@ -266,3 +266,20 @@ def test_the_observation_has_zone_and_local_rows():
                          "q of inverter 3"]  # fmt: skip
     zone = [n for n in range(33) if case.task().zone[n] == case.task().zone[24]]
     assert {name for name in named if name.startswith("vm")} == {f"vm at node {n}" for n in zone}
+
+
+def test_a_margin_narrows_the_band_of_the_reward_alone():
+    case, rewards = load_scenario("mapdn33"), {}
+    for margin in (0.0, 0.03):
+        env = VoltVarEnv(case, days=["2016-12-01"], episode=8, reward="outside", margin=margin)
+        env.reset(options={"start": "2016-12-01T03:00"})
+        found = env.problem.step(np.zeros((1, 6)))
+        rewards[margin] = found.reward[0]
+        assert found.about["in_band"][0] == 1
+    v = np.delete(found.taken.solved.vm[0], case.feeder.slack) ** 2
+    narrow = np.maximum(v - 1.02**2, 0).sum() + np.maximum(0.98**2 - v, 0).sum()
+    assert rewards[0.0] == 0
+    assert narrow > 0.01
+    assert rewards[0.03] == pytest.approx(-narrow, rel=1e-12)
+    with pytest.raises(InputError, match="margin"):
+        VoltVarEnv(case, days=DAYS, margin=0.06)

@@ -11,10 +11,9 @@ import pandas as pd
 
 from feederlab.errors import InputError
 from feederlab.learn.days import pick_days, whole_days
-from feederlab.learn.rewards import Outcome, Reward
+from feederlab.learn.rewards import TERMS, Outcome, Reward
 from feederlab.learn.volt_var.copies import Copies, Days, Taken, episode_length
 from feederlab.learn.volt_var.layout import Layout
-from feederlab.metrics import BAND_TOLERANCE
 from feederlab.models.arrays import BoolArray, FloatArray, IntArray
 from feederlab.models.plant import Plant
 from feederlab.models.powerflow.base import PowerFlow, engine
@@ -66,6 +65,8 @@ class Problem:
         Step length; default: the scenario's.
     layout
         Of the observation; default: `Layout.of` the days.
+    margin
+        How far inside the scenario's band (p.u.) the reward's own band lies; ``in_band`` is about the scenario's.
     engine
         Power-flow engine, by name or made ready.
 
@@ -86,6 +87,7 @@ class Problem:
         days: Sequence[str | pd.Timestamp] | None = None,
         step: str | None = None,
         layout: Layout | None = None,
+        margin: float = 0.0,
         engine: str | PowerFlow = "auto",
     ) -> None:
         if count < 1:
@@ -103,6 +105,7 @@ class Problem:
                     f"the reward {self.reward} counts {idle!r}, of which there is none: inverters alone act"
                 )
         self.bound, self.count, task = float(bound), count, self.scenario.task()
+        self.margin, self._goal = float(margin), task.inside(margin).band
         series = [self.scenario.days(day).series() for day in self.days]
         if layout is None:
             layout = Layout.of(task, observation, series)
@@ -201,14 +204,14 @@ class Problem:
 
     def _judge(self, taken: Taken) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Return (copies,) rewards and scores."""
-        feeder, vm, band = self.scenario.feeder, taken.solved.vm, self.scenario.band
-        losses = taken.solved.losses_mw()
+        feeder, vm, losses = self.scenario.feeder, taken.solved.vm, taken.solved.losses_mw()
         outcome = Outcome(
-            vm=vm, band=band, q_mvar=taken.q_mvar, losses_mw=losses, slack=feeder.slack,
+            vm=vm, band=self._goal, q_mvar=taken.q_mvar, losses_mw=losses, slack=feeder.slack,
             curtailed_mw=(taken.p_available_mw - taken.p_mw).sum(axis=-1),
         )  # fmt: skip
-        inside = ((vm >= band[0] - BAND_TOLERANCE) & (vm <= band[1] + BAND_TOLERANCE)).all(axis=-1)
-        return self.reward(outcome), {"in_band": inside.astype(float), "losses_mw": losses}
+        outside = TERMS["any_out_of_band"].of(replace(outcome, band=self.scenario.band))
+        inside = np.where(np.isfinite(losses), 1.0 - outside, 0.0)
+        return self.reward(outcome), {"in_band": inside, "losses_mw": losses}
 
     def state(self) -> dict[str, Any]:
         """Return, JSON-ready, where every copy stands."""
