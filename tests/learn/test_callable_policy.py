@@ -39,6 +39,7 @@ CONFORMING = {
     "local raw": CallablePolicy(toy_rules.droop, raw=True),
     "zone": CallablePolicy(toy_rules.leaning, "zone", bound=0.8),
     "zone raw": CallablePolicy("toy_rules:zone_mean", "zone", raw=True),
+    "local settling": CallablePolicy(toy_rules.droop, raw=True, damping=0.2),
     "global": CallablePolicy(toy_rules.leaning_everywhere, "global"),
     "global raw": CallablePolicy(toy_rules.to_the_mean, GLOBAL, raw=True),
 }
@@ -141,6 +142,16 @@ def test_a_raw_droop_is_the_built_in_droop_without_settling(case):
     np.testing.assert_allclose(ours, built_in, rtol=0, atol=1e-12)
 
 
+def test_a_damped_droop_is_the_built_in_droop(case):
+    ours, built_in = (
+        simulate(case, controller, RunOptions(batch=False)).data
+        for controller in (CallablePolicy(toy_rules.droop, raw=True, damping=0.1), VoltVar("mapdn"))
+    )
+    np.testing.assert_array_equal(ours["rounds"], built_in["rounds"])
+    for name in ("q_mvar", "vm_pu", "losses_mw"):
+        np.testing.assert_allclose(ours[name], built_in[name], rtol=0, atol=1e-10)
+
+
 def test_a_run_is_the_environments_episode(case):
     env = VoltVarEnv(case, observation="zone", bound=0.6)
     run = simulate(case, CallablePolicy(toy_rules.leaning, "zone", bound=0.6, layout=env.layout)).data
@@ -236,6 +247,7 @@ def test_it_is_written_on_the_command_line():
         ("callable:f=toy_rules:droop,sees=lokal", UnknownNameError, "did you mean 'local'"),
         ("callable:f=toy_rules:droop,bound=1.1", InputError, r"must lie in \(0, 1\], not 1.1"),
         ("callable:f=toy_rules:droop,raw=true,bound=0.8", InputError, "leave out bound and layout"),
+        ("callable:f=toy_rules:droop,damping=-1", InputError, r"damping of a policy must lie in \[0, 1\], not -1"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(spec, error, message):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from feederlab.controllers.base import Controller, ControlTask, Information, Measurement, Prepared, Scope
+from feederlab.controllers.base import Controller, ControlTask, Information, Measurement, Prepared, Scope, Settle
 from feederlab.controllers.information import mask, visible_nodes
 from feederlab.errors import InputError, ResultFileError, UnknownNameError
 from feederlab.learn.policies.acting import Acting, Wish, wish_of
@@ -35,6 +35,8 @@ class CallablePolicy(Controller):
     bound : of the action, (0, 1].
     layout : of the observation: a `Layout`, its record, or a file of that (JSON); default: `Layout.of` the task, whose
     loads are centred on 0 and scaled by 1 MW.
+    damping : 0: f decides once in a step, on the grid as the last setpoints leave it.  Above 0: it stands for a fast
+    local loop, which settles inside every step, from zero, with this damping (`Settle`), as `VoltVar` does with 0.1.
 
     What exceeds [-1, 1], or sqrt(s^2 - p^2), is cut and counted.  What f raises in a run, or a number that is not
     finite, is a failed decision: that inverter keeps its last setpoint, and the step's status says what happened.  To
@@ -51,6 +53,7 @@ class CallablePolicy(Controller):
     raw: bool = False
     bound: float = 1.0
     layout: Any = None
+    damping: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sees", _information(self.sees))
@@ -60,8 +63,17 @@ class CallablePolicy(Controller):
             raise InputError(f"the bound of a policy must lie in (0, 1], not {self.bound}")
         if self.raw and (self.bound != 1.0 or self.layout):
             raise InputError("a raw function answers in MVAr and takes no observation: leave out bound and layout")
+        if not 0 <= self.damping <= 1:
+            raise InputError(
+                f"the damping of a policy must lie in [0, 1], not {self.damping}; 0: it decides once a step"
+            )
         if self.f != "":
             self.function()
+
+    @property
+    def settle(self) -> Settle | None:
+        """As a fast local loop does, if it is one."""
+        return Settle("zero", self.damping) if self.damping > 0 else None
 
     def function(self) -> Callable[[Any], Any]:
         """Return f itself."""
