@@ -62,7 +62,9 @@ def heavy(scenario, steps, factor=20.0):
 
 def test_who_offers_it(scenario):
     task = replace(scenario.task(), forecast=Truth(scenario.series()))
-    specs = {name: name for name in registry.BUILT_IN if name not in ("dqn", "sb3", "smart_meter")}  # from files
+    specs = {
+        name: name for name in registry.BUILT_IN if name not in ("dqn", "sb3", "sklearn", "smart_meter")
+    }  # from files
     specs["callable"] = "callable:f=toy_rules:droop,raw=true"
     specs["two_timescale"] = "two_timescale:every=30min"  # a multiple of the example's step
     made = {name: registry.create(spec) for name, spec in specs.items()}

@@ -52,7 +52,7 @@ SPECS = {  # of those whose defaults do not fit a step of 15 minutes, or take lo
     "two_timescale": "two_timescale:every=30min", "foresight": "foresight:horizon=30min", "mpc": "mpc:horizon=30min",
     "callable": "callable:f=toy_rules:droop,raw=true",
 }  # fmt: skip
-FROM_A_FILE = ("dqn", "sb3", "smart_meter")  # tests/learn make one, and check it
+FROM_A_FILE = ("dqn", "sb3", "sklearn", "smart_meter")  # tests/learn make one, and check it
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,10 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "enumerate": ("feederlab.controllers.enumerate:Enumerate", "the best of all capacitor configurations, one by one"),
     "dqn": ("feederlab.learn.dqn:Dqn", "slow layer: capacitor banks switched by a trained policy, policy=FILE"),
     "sb3": ("feederlab.learn.policies.sb3:SB3Policy", "inverters moved by a trained network, file=FILE"),
+    "sklearn": (
+        "feederlab.learn.policies.sklearn_policy:SklearnPolicy",
+        "inverters moved by fitted regressors, file=FILE",
+    ),
     "callable": (
         "feederlab.learn.policies.callable:CallablePolicy",
         "inverters moved by a function of yours, f=module:name",

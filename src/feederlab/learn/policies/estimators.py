@@ -32,7 +32,7 @@ class EstimatorPolicy:
     and answers (n,); or a single one, which gets every row alike.  With global scope there is one row: each inverter's
     regressor gets it, or a single one answers (n, inverters) to it.
     layout : record of the `Layout` of the observation.  present_q : whether they read present reactive power; without
-    it, what they get leaves those entries out.  A regressor of one inverter gets neither padding nor the one-hot number.
+    it, what they get leaves those entries out.  A regressor of one inverter gets neither padding nor one-hot numbers.
     bound : (0, 1].  feeder : `likeness` of the feeder.
     method : how they were made.  training, versions : the particulars; nothing here depends on them.
 
@@ -59,7 +59,11 @@ class EstimatorPolicy:
             import joblib
 
             whole = self.estimators, dict(self.layout), self.bound, dict(self.feeder), self.present_q
-            object.__setattr__(self, "fingerprint", str(joblib.hash(whole)))
+            try:
+                found = str(joblib.hash(whole))
+            except Exception:  # what cannot be pickled, such as a class inside a function, is equal to itself alone
+                found = f"object {id(self.estimators)}"
+            object.__setattr__(self, "fingerprint", found)
 
     @classmethod
     def of(
@@ -165,7 +169,7 @@ class EstimatorPolicy:
         found = []
         for one, columns in zip(self.estimators, self.inputs(layout, task), strict=True):
             wanted = getattr(one, "n_features_in_", len(columns))
-            if wanted != len(columns):
+            if len(columns) and wanted != len(columns):
                 found.append(f"an estimator takes {wanted} numbers, and there are {len(columns)} for it")
         if found:
             return found[:1]

@@ -1,7 +1,7 @@
 """Files of fitted estimators with a JSON record: skops archives, sealed with a checksum.
 
-Reading one builds nothing but types that are known to be harmless, and unpickles nothing.  Plain ``skops.io.load`` reads
-such a file as well: the record is one more entry of the archive, which skops leaves alone.
+Reading one builds nothing but types that are known to be harmless, and unpickles nothing.  Plain ``skops.io.load``
+reads such a file as well: the record is one more entry of the archive, which skops leaves alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ TRUSTED = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 A tree is data, but compiled code follows its indices unchecked: `_check_trees` does that beforehand.
 """
 _MOST = 1 << 30  # bytes of all entries: a small archive could unpack to any size
+_PICKLES = (b"\x80", b"\x78", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
+"""How pickles begin, and joblib's compressed ones."""
 _NOT_AN_ARCHIVE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, EOFError, NotImplementedError,
                    RuntimeError)  # fmt: skip
 
@@ -41,11 +44,9 @@ def write_estimators(path: Path, kind: str, estimators: Sequence[Any], about: Ma
     InputError
         If skops cannot write an estimator.
     """
-    need("skops")
-    from skops.io import dumps
-
+    skops = _skops()
     try:
-        entries = _entries(dumps(list(estimators)))
+        entries = _entries(skops.dumps(list(estimators)))
     except Exception as error:  # an estimator may hold anything
         raise InputError(f"the estimators cannot be written as skops: {error}") from error
     record = json.loads(json.dumps({"format": FORMAT, "kind": kind, **about}))
@@ -79,21 +80,20 @@ def read_estimators(path: Path, kind: str, *, trust: bool = False) -> tuple[list
         If the file holds types that are not known to be harmless, and is not trusted; the message names them.
     """
     entries, about = _sealed(path, kind)
-    need("skops")
-    from skops.io import get_untrusted_types, loads
-
+    skops = _skops()
     data = _archive(entries)
     try:
-        foreign = sorted(set(get_untrusted_types(data=data)) - set(TRUSTED))
+        foreign = sorted(set(skops.get_untrusted_types(data=data)) - set(TRUSTED))
     except Exception as error:  # a record that is sealed can still describe nonsense
         raise ResultFileError(f"{path} is no usable {kind}: {type(error).__name__}: {error}") from error
     if foreign and not trust:
         raise InputError(
             f"{path} holds {', '.join(foreign[:8])}{', ...' if len(foreign) > 8 else ''}: not among the types that are "
-            "known to be harmless, and building them can run code. If you know where the file comes from, say trust=true"
+            "known to be harmless, and building them can run code. If you know where the file comes from, say "
+            "trust=true"
         )
     try:
-        estimators = loads(data, trusted=[*TRUSTED, *foreign])
+        estimators = skops.loads(data, trusted=[*TRUSTED, *foreign])
         if not isinstance(estimators, list) or not estimators:
             raise ValueError("it holds no list of estimators")
         for estimator in estimators:
@@ -103,13 +103,32 @@ def read_estimators(path: Path, kind: str, *, trust: bool = False) -> tuple[list
     return estimators, about
 
 
+def _skops() -> Any:
+    """Return skops.io.
+
+    When it is imported, scikit-learn looks through all of its own modules, one of which imports torch: seconds that
+    nothing here needs.
+    """
+    need("skops")
+    import importlib
+
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("skops.io")
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+
+
 def _sealed(path: Path, kind: str) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Return the archive's entries but the record, and the record, if the two fit each other."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ResultFileError(f"cannot read the {kind} {path}: {error.strerror or error}") from error
-    if data[:1] == b"\x80" or data[:2] in (b"\x1f\x8b", b"\x78\x9c", b"\x78\x01"):
+    if data.startswith(_PICKLES):
         raise ResultFileError(
             f"{path} looks like a pickle or joblib file, which runs code when it is read: it is not read. Save the "
             "estimators with EstimatorPolicy.save"
