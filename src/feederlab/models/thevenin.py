@@ -45,7 +45,7 @@ class Guard:
 
     def believes(self, di: Any, z: Any) -> BoolArray:
         """Return (...,) whether impedances z that follow from changes di of the current are believed."""
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             return np.asarray((np.abs(di) >= self.di_min) & (np.real(z) >= 0) & (np.abs(z) <= self.z_max))
 
 
@@ -55,7 +55,7 @@ def current(u: Any, s_mva: Any) -> ComplexArray:
     u : node voltage (p.u.); a meter, which reads magnitudes, takes it real.  s_mva : power p + jq that the node draws
     (MVA).  Arrays of any equal shape.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.asarray(np.conj(np.asarray(s_mva, dtype=complex) / np.asarray(u, dtype=complex)))
 
 
@@ -72,7 +72,7 @@ def two_samples(u: Any, i: Any, u_next: Any, i_next: Any) -> tuple[ComplexArray,
     apart into no r and x.  What others do between the samples counts as this load's doing.
     """
     du, di = np.asarray(u, dtype=complex) - u_next, np.asarray(i_next, dtype=complex) - i
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.asarray((u * np.asarray(i_next) - u_next * np.asarray(i)) / di), np.asarray(du / di)
 
 

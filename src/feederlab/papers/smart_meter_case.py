@@ -41,7 +41,7 @@ def smart_meter_scenario(agents: int | Sequence[str] = 3, *, seed: int = 0) -> S
     - Each load is a sum of SimBench households, one for 2.5 kW, drawn by `seed` from five shapes and moved by up to
       four weeks; its largest value in the year is the table's.
     - PV: 1.5 times the load at every node but R1, on three of SimBench's shapes.  No one controls it.
-    - Storage: 60 kW, 3 MWh, SOC 10 to 90 %, from 50 % on.
+    - Storage: 60 kW, 3 MWh, SOC 10 to 90 %, from 50 % on, 95 % efficient either way.
 
     Load and PV are as large as it takes for both limits to be missed without storage, now and then (4 % of the year
     each), while three units at full rate can always mend it, and six at full rate overshoot the other limit.
