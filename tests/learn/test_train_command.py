@@ -11,6 +11,7 @@ import toy
 import toy_banks
 from command_line import refused
 from feederlab.learn import CapacitorsEnv, Policy
+from feederlab.learn.policies.actor import ActorPolicy
 
 WORDS = ("--every", "2h", "--fast", "fixed_pf:cos_phi=0.95", "--holdout", "1", "--days", "2", "--steps", "30",
          "--evaluate-every", "15", "--checkpoint-every", "2000", "--set", "warm_up=10",
@@ -108,6 +109,60 @@ def test_a_second_signal_stops_at_once(number, run, words, tmp_path, monkeypatch
 )
 def test_refusals(more, code, message, run, words, tmp_path):
     refused(run(*words, "--out", tmp_path / "out", *more), code, message, tmp_path)
+
+
+INVERTERS = ("--step", "1h", "--days", "2", "--holdout", "1", "--steps", "64", "--copies", "4", "--set", "hidden=8,8")
+LEARNERS = {
+    "ppo": ("--set", "rollout=4", "--set", "batch=16", "--arg", "observation=local", "--arg", "bound=0.8"),
+    "sac": ("--set", "warm_up=20", "--set", "critic_hidden=16", "--set", "entropy=auto_0.1"),
+    "td3": ("--set", "warm_up=20", "--set", "noise=0.2", "--arg", "reward=l2 + losses", "--arg", "episode=6"),
+}
+
+
+@pytest.mark.parametrize("algorithm", LEARNERS)
+def test_a_policy_for_inverters_and_the_comparison_that_it_names(algorithm, run, net, tmp_path):
+    more = ("--profiles", net.parent / "profiles", *INVERTERS, *LEARNERS[algorithm], "--best", "in_band,-losses_mw")
+    answer = run("train", algorithm, net, *more, "--out", tmp_path / "out", "--tensorboard")
+    assert answer.code == 0, answer.err
+    assert "best on the held-out days after" in answer.out
+    assert "losses mw" in answer.out
+    assert (tmp_path / "out" / "evaluation.png").read_bytes()[:4] == b"\x89PNG"
+    assert list((tmp_path / "out" / "tensorboard").iterdir())
+    policy = ActorPolicy.load(tmp_path / "out" / "policy.safetensors")
+    assert policy.bound == (0.8 if algorithm == "ppo" else 1.0)
+    compared = run(*shlex.split(answer.out[answer.out.index("feederlab compare") :].strip())[1:], "--json")
+    assert compared.code == 0, compared.err
+    rows = json.loads(compared.out)["rows"]
+    assert len(rows) == 4
+
+
+def test_time_that_is_up_is_no_failure(run, net, tmp_path):
+    more = ("--profiles", net.parent / "profiles", *INVERTERS, *LEARNERS["ppo"], "--out", tmp_path / "out")
+    answer = run("train", "ppo", net, *more, "--minutes", "1e-9", "--json")
+    assert answer.code == 0, answer.err
+    assert [row["step"] for row in json.loads(answer.out)["curve"]] == [0]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("dqn", "--env", "feederlab/VoltVar-v0"), 2, "dqn cannot learn the actions of feederlab/VoltVar-v0"),
+        (("sac", "--env", "feederlab/VoltVr-v0"), 3, "did you mean 'feederlab/VoltVar-v0'?"),
+        (("ppo", "--arg", "reward"), 2, "--arg reward: write KEY=VALUE"),
+        (("ppo", "--arg", "bound=1", "--arg", "bound=2"), 2, "bound is given twice"),
+        (("ppo", "--arg", "bound=2"), 2, "the bound of the action must lie in (0, 1], not 2"),
+        (("ppo", "--arg", "reward=lossess"), 3, "did you mean 'losses'?"),
+        (("ppo", "--every", "5min"), 3, "unknown argument of feederlab/VoltVar-v0 'every'"),
+        (("td3", "--set", "clip=0.1"), 3, "unknown hyper-parameter 'clip'"),
+        (("ppo", "--set", "hidden=8,x"), 2, "hidden must be"),
+        (("ppo", "--minutes", "-1"), 2, "minutes must be a positive number"),
+        (("ppo", "--best", "in_bnd"), 3, "did you mean 'in_band'?"),
+    ],
+)
+def test_refusals_of_the_other_learners(words, code, message, run, net, tmp_path):
+    algorithm, *more = words
+    given = (net, "--profiles", net.parent / "profiles", "--days", "2", "--holdout", "1", "--steps", "8", *more)
+    refused(run("train", algorithm, *given, "--out", tmp_path / "out"), code, message, tmp_path)
 
 
 def test_what_must_be_given(run, net, tmp_path):

@@ -136,7 +136,7 @@ def train(
         need("tensorboard")
     subject = _subject(name, scenario, arguments or {}, days, holdout, seed)
     check_fit(algorithm, name, *subject.spaces)
-    scores = tuple(part.strip() for part in best.split(",")) if isinstance(best, str) else tuple(best)
+    scores = _scores(best, subject)
     about = _question(algorithm, subject, chosen, steps, seed, copies, evaluate_every, scores)
     plan = Plan(steps, evaluate_every, checkpoint_every, scores, minutes, tensorboard, progress, stop)
     with own_randomness():
@@ -163,6 +163,16 @@ def train_dqn(
     more : as in `train`.
     """
     return train("dqn", scenario, out, arguments={"fast": fast, "every": every}, settings=settings, **more)
+
+
+def _scores(best: str | Sequence[str], subject: Subject) -> tuple[str, ...]:
+    """Return the scores by which the best network is kept."""
+    wanted = tuple(part.strip() for part in best.split(",")) if isinstance(best, str) else tuple(best)
+    known = subject.scores if wanted != ("reward",) else wanted
+    for name in wanted:
+        if name.removeprefix("-") not in known:
+            raise UnknownNameError("score of the held-out days", name.removeprefix("-"), known)
+    return wanted
 
 
 def _subject(

@@ -16,7 +16,7 @@ from feederlab.learn.extra import need
 from feederlab.learn.policies.actor import Actor
 from feederlab.learn.training.algorithms import actor_of, layers_of
 from feederlab.learn.training.network import Network
-from feederlab.learn.training.subject import Days, check_arguments, lived, side_by_side
+from feederlab.learn.training.subject import Days, check_arguments, lived, scores_of, side_by_side
 from feederlab.models.scenario import Scenario
 from feederlab.provenance import versions
 
@@ -73,6 +73,14 @@ class AnySubject:
     def spaces(self) -> tuple[Any, Any]:
         """The observation and the action space."""
         return self.env.observation_space, self.env.action_space
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of what `judge` returns, as a first step shows them."""
+        self.env.reset(seed=0)
+        self.env.action_space.seed(0)
+        _, reward, _, _, info = self.env.step(self.env.action_space.sample())
+        return tuple(scores_of(reward, info))
 
     def copies(self, count: int) -> Any:
         """Make copies side by side, on the training days."""

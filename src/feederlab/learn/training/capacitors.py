@@ -48,6 +48,11 @@ class CapacitorsSubject:
         """The observation and the action space."""
         return self.env.observation_space, self.env.action_space
 
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of what `judge` returns."""
+        return ("reward", "cost")
+
     def copies(self, count: int) -> Any:
         """Make copies side by side, on the training days."""
         return side_by_side(lambda: self._another(self.days), count)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from feederlab import answer, atomic
-from feederlab.errors import ResultFileError, UnknownNameError
+from feederlab.errors import ResultFileError
 from feederlab.learn.checkpoint import Checkpoints
 from feederlab.learn.extra import need
 from feederlab.learn.training.algorithms import make_model
@@ -168,9 +168,6 @@ class Run:
         def order(of: Callable[[str], float]) -> list[float]:
             return [-of(name[1:]) if name.startswith("-") else of(name) for name in self.plan.best]
 
-        for name in self.plan.best:
-            if name.removeprefix("-") not in scores:
-                raise UnknownNameError("score of the held-out days", name.removeprefix("-"), [*scores])
         return not before or order(scores.__getitem__) > order(lambda name: float(before[-1][f"holdout_{name}"]))
 
     def _write_curve(self) -> None:

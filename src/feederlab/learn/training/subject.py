@@ -42,6 +42,11 @@ class Subject(Protocol):
         """The observation and the action space."""
         ...
 
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of what `judge` returns."""
+        ...
+
     def copies(self, count: int) -> Any:
         """Make copies side by side, on the training days."""
         ...
@@ -98,20 +103,20 @@ def check_arguments(environment: str, maker: Any, given: Mapping[str, Any], priv
             raise UnknownNameError(f"argument of {environment}", name, known)
 
 
-def lived(env: Any, days: Sequence[Any], decide: Any) -> dict[str, float]:
-    """Return the mean scores of a step when `decide` (observation -> action) lives through days of an environment.
+def scores_of(reward: Any, info: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores of a step: its reward, and whatever ``info`` holds as a float."""
+    return {"reward": float(reward), **{name: value for name, value in info.items() if isinstance(value, float)}}
 
-    The scores are the reward and whatever ``info`` holds as a float.
-    """
-    totals: dict[str, list[float]] = {"reward": []}
+
+def lived(env: Any, days: Sequence[Any], decide: Any) -> dict[str, float]:
+    """Return the mean `scores_of` a step when `decide` (observation -> action) lives through days of an environment."""
+    totals: dict[str, list[float]] = {}
     for day in days:
         seen, _ = env.reset(options={"day": day})
         over = False
         while not over:
             seen, reward, ended, cut, info = env.step(decide(seen))
             over = ended or cut
-            totals["reward"].append(float(reward))
-            for name, value in info.items():
-                if isinstance(value, float):
-                    totals.setdefault(name, []).append(value)
+            for name, value in scores_of(reward, info).items():
+                totals.setdefault(name, []).append(value)
     return {name: float(np.mean(values)) for name, values in totals.items()}

@@ -50,9 +50,7 @@ class VoltVarSubject:
         self._judge: Problem | None = None
         if self.unseen:
             whole = {**arguments, "episode": None}
-            self._judge = Problem(
-                len(self.unseen), scenario, **whole, days=self.unseen, layout=self.problem.layout
-            )  # fmt: skip
+            self._judge = Problem(len(self.unseen), scenario, **whole, days=self.unseen, layout=self.problem.layout)
 
     @property
     def spaces(self) -> tuple[Any, Any]:
@@ -60,11 +58,15 @@ class VoltVarSubject:
         found: tuple[Any, Any] = spaces(self.problem)
         return found
 
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of what `judge` returns."""
+        self.problem.begin(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
+        return ("reward", *self.problem.step(np.zeros((1, self.problem.inverters))).about)
+
     def copies(self, count: int) -> Any:
         """Make copies side by side, on the training days."""
-        return VoltVarVecEnv(
-            count, self.scenario, **self._arguments, days=self.days, layout=self.problem.layout
-        )  # fmt: skip
+        return VoltVarVecEnv(count, self.scenario, **self._arguments, days=self.days, layout=self.problem.layout)
 
     def policy(self, model: Any, about: Mapping[str, Any]) -> ActorPolicy:
         """Return the network that acts, with all that it needs to be a controller."""
