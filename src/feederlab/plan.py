@@ -198,7 +198,7 @@ class Plan:
         return new_record(
             self.cells,
             controllers={
-                label: {key: about[key] for key in ("controller", "settings", "sees")}
+                label: {key: about[key] for key in ("controller", "settings", "sees", "reads") if key in about}
                 for label, about in described.items()
             },
             scenarios=[

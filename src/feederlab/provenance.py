@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from feederlab.controllers.base import Controller
@@ -19,12 +21,13 @@ _PACKAGES = (
 
 def provenance(scenario: Scenario, controller: Controller, label: str, options: Any) -> dict[str, Any]:
     """Return a JSON-ready record of one run."""
-    cls = type(controller)
+    cls, files = type(controller), _files(controller)
     return {
         "label": label or cls.__name__,
         "controller": f"{cls.__module__}:{cls.__qualname__}",
         "settings": {k: _plain(v) for k, v in settings_of(controller).items()},
         "sees": str(controller.sees),
+        **({"reads": files} if files else {}),
         "scenario": scenario.name,
         "start": str(scenario.start),
         "periods": scenario.periods,
@@ -32,6 +35,21 @@ def provenance(scenario: Scenario, controller: Controller, label: str, options: 
         "options": {k: _plain(v) for k, v in asdict(options).items()},
         "versions": dict(versions()),
     }
+
+
+def _files(controller: Controller) -> dict[str, str]:
+    """Return the files that a controller or a part of it decides by, and the SHA-256 of what stands in them."""
+    found = {}
+    for file in controller.reads:
+        try:
+            found[file] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        except OSError:
+            found[file] = "cannot be read"
+    for value in settings_of(controller).values():
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Controller):
+                found |= _files(part)
+    return found
 
 
 @cache  # reading the metadata of nine packages takes as long as fifty steps

@@ -1,5 +1,6 @@
 """A trained network acts in `simulate` as in its environment; a file that is not trusted runs nothing."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -19,10 +20,12 @@ from feederlab.compare import compare
 from feederlab.controllers import registry
 from feederlab.controllers.base import GLOBAL, LOCAL, ZONE
 from feederlab.controllers.none import NoControl
+from feederlab.controllers.safety_filter import SafetyFilter
 from feederlab.errors import InputError, ResultFileError, UnknownNameError
 from feederlab.learn import ActorPolicy, SB3Policy
 from feederlab.learn.volt_var.copies import Copies
 from feederlab.learn.volt_var.env import VoltVarEnv
+from feederlab.result import Result
 from feederlab.simulate import simulate
 from feederlab.testing import check_controller, example_scenario
 from feederlab.testing.trials import measurements
@@ -178,6 +181,20 @@ def test_a_file_that_was_written_anew_is_read_anew(case, file):
     assert controller.sees == LOCAL
     after = simulate(case.window(case.start, 2), controller).data
     assert np.abs(after["q_mvar"] - before["q_mvar"]).max() > 1e-3
+
+
+def test_a_comparison_is_not_resumed_with_another_policy_in_the_same_file(case, file, tmp_path):
+    short, rows = case.window(case.start, 2), {"mine": SafetyFilter(SB3Policy(file)), "none": NoControl()}
+    compare(short, rows, out=tmp_path / "runs", certificates=False)
+    record = json.loads((tmp_path / "runs" / "run.json").read_text())["controllers"]
+    assert record["mine"]["reads"] == {file: hashlib.sha256(Path(file).read_bytes()).hexdigest()}
+    assert "reads" not in record["none"]
+    before = compare(short, rows, out=tmp_path / "runs", certificates=False, resume=True)
+    run = before.runs[next(cell for cell in before.runs if cell.controller == "mine")]
+    assert Result.load(run.save(tmp_path / "run.nc")).provenance["reads"] == record["mine"]["reads"]
+    toy_actors.policy(case, seed=5).save(file)
+    with pytest.raises(ResultFileError, match="holds the result of another run"):
+        compare(short, rows, out=tmp_path / "runs", certificates=False, resume=True)
 
 
 class Bomb:

@@ -253,6 +253,11 @@ class Controller(ABC):
         """How it settles inside a step, for a method whose real counterpart is a fast local loop."""
         return None
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Files that it decides by, a trained policy say: what stands in them is part of its configuration."""
+        return ()
+
     @abstractmethod
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
         """Compile for a task.  Raises `InputError` for what can be known to be impossible now."""

@@ -104,6 +104,10 @@ class Coordination(Controller):
     def settle(self) -> Settle | None:
         return self.locals.settle
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.file,) if self.file else ()
+
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
         """Compile the parts.
 

@@ -31,6 +31,10 @@ class Dqn(Controller):
     policy: str = ""
     sees: ClassVar[Information] = GLOBAL
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.policy,) if self.policy else ()
+
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
         """Read the policy.
 

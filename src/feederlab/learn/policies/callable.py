@@ -79,6 +79,10 @@ class CallablePolicy(Controller):
         """Return f itself."""
         return _imported(self.f) if isinstance(self.f, str) else _callable(self.f, _name(self.f))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.layout,) if isinstance(self.layout, str) and self.layout else ()
+
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
         """Call f on a flat grid.
 

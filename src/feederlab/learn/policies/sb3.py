@@ -65,6 +65,10 @@ class SB3Policy(Controller):
             return Information(self._scope()) if self._by_row(self._trusted(path)) else GLOBAL
         return Information(self._policy().scope)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(file for file in (self.file, self.layout) if file)
+
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
         """Read the policy.
 
