@@ -56,19 +56,24 @@ class Forgetful(Tracking):
 
 
 class Dated(Tracking):
-    """Takes a scenario and days; what is seen on a day begins with that day's own random numbers."""
+    """Takes a scenario and days."""
 
-    def __init__(self, scenario, days, width: int = 2):
+    def __init__(self, scenario, days, width: int = 2, fitted: float | None = None):
         super().__init__(width, days=days)
         self.scenario = scenario
+        self.fitted = float(len(days)) if fitted is None else fitted  # what the training days gave
+
+    def on(self, days):
+        return Dated(self.scenario, days, self.width, self.fitted)
+
+    def step(self, action):
+        seen, reward, ended, cut, info = super().step(action)
+        return seen, reward, ended, cut, {**info, "fitted": self.fitted}
 
     def reset(self, *, seed=None, options=None):
         seen, info = super().reset(seed=seed)
         if options and "day" in options:
             assert pd.Timestamp(options["day"]) in self.days
-            self.np_random.bit_generator.state = np.random.default_rng(
-                pd.Timestamp(options["day"]).dayofyear
-            ).bit_generator.state
         return seen, info
 
 

@@ -242,10 +242,11 @@ def test_discrete_actions_are_learnt(algorithm, tmp_path):
 
 def test_an_environment_with_days_of_its_own_is_judged_on_others(tmp_path):
     scenario = toy_banks.scenario()
-    made = train(
-        "ppo", scenario, tmp_path, env=DATED, days=2, holdout=2, settings=PpoSettings(rollout=8, batch=8), steps=48,
-        evaluate_every=16,
-    )  # fmt: skip
+    request = {"env": DATED, "days": 1, "holdout": 2, "settings": PpoSettings(rollout=8, batch=8), "steps": 48,
+               "evaluate_every": 16, "best": "-error"}  # fmt: skip
+    made = train("ppo", scenario, tmp_path / "a", **request)
+    assert train("ppo", scenario, tmp_path / "b", **request).curve.equals(made.curve)
+    assert (made.curve["holdout_fitted"] == 1).all()  # what the training days gave holds on the others, too
     network = Network.load(made.policy)
     record = network.training
     assert not {*record["days"]} & {*record["holdout"]}

@@ -30,7 +30,8 @@ class AnySubject:
 
     So that a training can be resumed exactly, it has ``state()``, JSON-ready, and ``restore(state)``, which returns the
     observation; and it ends its episodes itself.  If it takes a ``scenario`` it is given one; if it takes ``days`` and
-    ``reset(options={"day": day})``, it learns on some and is judged on others.
+    ``reset(options={"day": day})``, it learns on some and is judged on others.  If it has ``on(days)``, that makes the
+    same environment on other days: with the scales, models and the like that the training days gave it.
 
     Raises
     ------
@@ -61,7 +62,7 @@ class AnySubject:
                 self.days, self.unseen = pick_days(scenario, days, holdout, seed)
         self.scenario = scenario if "scenario" in takes else None
         self._spec = spec
-        self.env = self._another(self.days)
+        self.env = self._made(self.days)
         self._judge = self._another(self.unseen) if self.unseen else None
         for method in ("state", "restore"):
             if not callable(getattr(self.env, method, None)):
@@ -105,5 +106,8 @@ class AnySubject:
         }  # fmt: skip
 
     def _another(self, days: Days) -> Any:
+        return self.env.on(list(days)) if hasattr(self.env, "on") else self._made(days)
+
+    def _made(self, days: Days) -> Any:
         more = {"days": list(days)} if self.scenario is not None and days else {}
         return gym.make(self._spec, **self._arguments, **more, disable_env_checker=True).unwrapped

@@ -109,10 +109,13 @@ def scores_of(reward: Any, info: Mapping[str, Any]) -> dict[str, float]:
 
 
 def lived(env: Any, days: Sequence[Any], decide: Any) -> dict[str, float]:
-    """Return the mean `scores_of` a step when `decide` (observation -> action) lives through days of an environment."""
+    """Return the mean `scores_of` a step when `decide` (observation -> action) lives through days of an environment.
+
+    Each day begins with a seed of its own: what a day draws is the same at every judgement.
+    """
     totals: dict[str, list[float]] = {}
-    for day in days:
-        seen, _ = env.reset(options={"day": day})
+    for k, day in enumerate(days):
+        seen, _ = env.reset(seed=k, options={"day": day})
         over = False
         while not over:
             seen, reward, ended, cut, info = env.step(decide(seen))
