@@ -24,7 +24,7 @@ from tiny_envs import DATED, FORGETFUL, LIMITED, TRACKING
 SMALL = {"hidden": (8, 8), "critic_hidden": (16,)}
 SETTINGS = {
     "ppo": PpoSettings(**SMALL, rollout=4, batch=6, epochs=2),
-    "sac": SacSettings(**SMALL, warm_up=9, batch=8, replay=60),
+    "sac": SacSettings(**SMALL, warm_up=9, batch=8, replay=60, gradient_steps=1),
     "td3": Td3Settings(**SMALL, warm_up=9, batch=8, replay=60, train_every=2, gradient_steps=-1),
     "dqn": DqnSettings(hidden=(8, 8), warm_up=9, batch=8, replay=60, target_every=6),
 }
@@ -208,8 +208,8 @@ def test_tensorboard_shows_each_step_once_after_a_resumed_training(tmp_path):
     ("algorithm", "settings", "steps"),
     [
         ("ppo", PpoSettings(hidden=(32,), critic_hidden=(32,), rollout=16, batch=64, learning_rate=0.02), 6_000),
-        ("sac", SacSettings(hidden=(32,), critic_hidden=(64,), warm_up=100, batch=64, learning_rate=5e-3), 700),
-        ("td3", Td3Settings(hidden=(32,), critic_hidden=(64,), warm_up=100, batch=64, learning_rate=5e-3), 700),
+        ("sac", SacSettings(hidden=(32,), critic_hidden=(64,), warm_up=100, batch=64, gradient_steps=1, learning_rate=5e-3), 700),
+        ("td3", Td3Settings(hidden=(32,), critic_hidden=(64,), warm_up=100, batch=64, gradient_steps=1, learning_rate=5e-3), 700),
     ],
 )
 def test_every_learner_follows_what_it_sees(algorithm, settings, steps, rows, tmp_path):

@@ -127,7 +127,7 @@ class SacSettings:
     replay: int = 100_000
     warm_up: int = 1_000
     train_every: int = 1
-    gradient_steps: int = 1
+    gradient_steps: int = -1
     tau: float = 0.01
     target_every: int = 1
     entropy: str = "auto_0.01"
@@ -167,7 +167,7 @@ class Td3Settings:
     replay: int = 100_000
     warm_up: int = 1_000
     train_every: int = 1
-    gradient_steps: int = 1
+    gradient_steps: int = -1
     tau: float = 0.01
     noise: float = 0.1
     policy_delay: int = 2

@@ -39,7 +39,7 @@ STEPS = {"ppo": 500_000, "sac": 30_000, "td3": 30_000, "dqn": 15_000}
 """Algorithm -> how many steps it learns from unless told otherwise."""
 ENVIRONMENTS = {"ppo": VOLT_VAR, "sac": VOLT_VAR, "td3": VOLT_VAR, "dqn": CAPACITORS}
 """Algorithm -> the environment it learns in unless told otherwise."""
-_COPIES = {"ppo": 64, "sac": 4, "td3": 4}  # of VoltVar; elsewhere copies cost as much as steps
+_COPIES = {"ppo": 64, "sac": 16, "td3": 16}  # of VoltVar; elsewhere copies cost as much as steps
 _SELDOM = 50_000  # steps between evaluations and checkpoints at most, however long the training
 
 
@@ -86,7 +86,7 @@ def train(
     settings
         `PpoSettings`, `SacSettings`, `Td3Settings` or `DqnSettings`.
     copies
-        How many environments live side by side (default: 64 of VoltVar for PPO, 4 for SAC and TD3, else 1).
+        How many environments live side by side (default: 64 of VoltVar for PPO, 16 for SAC and TD3, else 1).
     best
         Which network is kept: of ``reward`` and the scores in the environment's ``info``, means on the held-out days,
         the first one first; a leading ``-`` where less is better: ``"in_band,-losses_mw"``.
