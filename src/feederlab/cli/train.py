@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from feederlab.cli import train_imitation
 from feederlab.cli.console import Json, console, fail, print_json
 from feederlab.cli.train_words import compare_command, read_arguments, read_days, read_settings
 from feederlab.errors import InputError
@@ -100,6 +101,7 @@ _learns("ppo", "Learn by PPO: reactive power of inverters, or any other environm
 _learns("sac", "Learn by SAC: reactive power of inverters, or any other environment with continuous actions.")
 _learns("td3", "Learn by TD3: reactive power of inverters, or any other environment with continuous actions.")
 _learns("dqn", "Learn by DQN to switch capacitor banks once an interval, a fast controller acting in every slot.")
+app.command()(train_imitation.imitation)
 
 
 def _scenario(

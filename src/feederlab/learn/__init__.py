@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from feederlab.learn.capacitors import CapacitorsEnv
     from feederlab.learn.dqn import Dqn
+    from feederlab.learn.imitation import Imitation, train_imitation
     from feederlab.learn.policies.actor import Actor, ActorPolicy
     from feederlab.learn.policies.callable import CallablePolicy
     from feederlab.learn.policies.estimators import EstimatorPolicy
@@ -28,12 +29,14 @@ _HOMES = {
     "Actor": "policies.actor", "ActorPolicy": "policies.actor", "CallablePolicy": "policies.callable",
     "SB3Policy": "policies.sb3", "View": "policies.view", "save_policy": "policies.saving",
     "EstimatorPolicy": "policies.estimators", "SklearnPolicy": "policies.sklearn_policy",
+    "Imitation": "imitation", "train_imitation": "imitation",
     "CapacitorsEnv": "capacitors", "Dqn": "dqn", "DqnSettings": "settings", "Policy": "policy", "Stopped": "train",
     "Training": "train", "train_dqn": "train",
 }  # fmt: skip
 __all__ = [
-    "Actor", "ActorPolicy", "CallablePolicy", "CapacitorsEnv", "Dqn", "DqnSettings", "EstimatorPolicy",
+    "Actor", "ActorPolicy", "CallablePolicy", "CapacitorsEnv", "Dqn", "DqnSettings", "EstimatorPolicy", "Imitation",
     "Policy", "SB3Policy", "SklearnPolicy", "Stopped", "Training", "View", "save_policy", "train_dqn",
+    "train_imitation",
 ]  # fmt: skip
 
 if find_spec("gymnasium") is not None:

@@ -61,6 +61,10 @@ class SklearnPolicy(Controller):
             return Information(self.policy.scope)
         return Information(_scope(*_place(self.file))) if self.file else GLOBAL
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.file,) if self.file else ()
+
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
         """Read the policy.
 
