@@ -142,7 +142,7 @@ class _Prepared(Prepared):
         info = found.decision(asked.info)
         state = {
             "inner": inner, "readings": readings, "tap_rest_s": proposed.tap_rest_s,
-            "step_rest_s": proposed.step_rest_s, "said": noted(info),
+            "step_rest_s": proposed.step_rest_s, "said": {} if self._settle is None else noted(info),
             "asked_q_mvar": state["asked_q_mvar"] if asked.q_mvar is None else proposed.q_mvar,
         }  # fmt: skip
         return replace(asked, q_mvar=q, p_mw=p, info=info), state

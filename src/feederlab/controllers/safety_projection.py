@@ -104,8 +104,11 @@ class Projection:
         with_p : whether active power may be changed where reactive power alone does not suffice.
         The excess is never larger than the proposal's.
         """
+        solved = self.plant.solve(at.load_mva, at.proposed, at.slack_vm)
+        if solved.converged and self._miss(solved.vm, self._aim) <= TOLERANCE:
+            return Checked(at.proposed, 0.0, 0.0, 0.0, 0.0)
         first = self._check(at, at.proposed)
-        if first.missed <= TOLERANCE or not len(self._used):
+        if not len(self._used):
             return first
         best: Checked | None = None
         for band in self._bands:  # where the margin cannot be had, the band itself still may
@@ -187,13 +190,16 @@ class Projection:
         solved = self.plant.solve(at.load_mva, devices, at.slack_vm)
         if not solved.converged:
             return Checked(devices, np.inf, np.inf, np.inf, np.inf, change, rounds, rung)
-        slack, vm = self.plant.feeder.slack, solved.vm[self._watched]
-        excess, aimed = (voltage_excess(solved.u, band, slack) for band in (self._band, self._aim))
-        short, missed = (
-            max(float((vm - band[1, self._watched]).max()), float((band[0, self._watched] - vm).max()), 0.0)
-            for band in (self._band, self._aim)
-        )
-        return Checked(devices, float(excess), float(aimed), short, missed, change, rounds, rung)
+        slack, vm = self.plant.feeder.slack, solved.vm
+        excess, aimed = (float(voltage_excess(solved.u, band, slack)) for band in (self._band, self._aim))
+        short, missed = self._miss(vm, self._band), self._miss(vm, self._aim)
+        return Checked(devices, excess, aimed, short, missed, change, rounds, rung)
+
+    def _miss(self, vm: FloatArray, band: FloatArray) -> float:
+        """Return by how much the worst node misses `band` (p.u.)."""
+        beyond = np.maximum(vm - band[1], band[0] - vm)
+        beyond[self.plant.feeder.slack] = 0.0
+        return max(float(beyond.max()), 0.0)
 
     def _read(self, taps: tuple[int, ...], steps: tuple[int, ...]) -> ReducedGrid:
         return ReducedGrid.of(self.plant.feeder, np.array(taps, np.int64), np.array(steps, np.int64))
