@@ -25,12 +25,13 @@ from feederlab.learn.smart_meter.household import Household
 from feederlab.learn.smart_meter.lesson import AgentSettings, Lesson
 
 need("torch", "stable_baselines3", "gymnasium", "safetensors")
-import gymnasium as gym  # noqa: E402
 import torch  # noqa: E402
 from stable_baselines3 import PPO  # noqa: E402
 from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
+from stable_baselines3.common.vec_env import VecEnv  # noqa: E402
 
-from feederlab.learn.smart_meter.env import SmartMeterEnv  # noqa: E402
+from feederlab.learn.smart_meter.rehearsal import Rehearsal  # noqa: E402
+from feederlab.learn.smart_meter.vector import SmartMeterVecEnv  # noqa: E402
 
 LOG = "log.json"
 
@@ -57,25 +58,24 @@ def learn(lesson: Lesson) -> Learnt:
     began = time.perf_counter()
     model = fit_voltage_model(lesson.history, seed=lesson.seed, stages=settings.stages)
     fitted = time.perf_counter()
-    env = SmartMeterEnv(lesson.history, model, settings.reward, settings.band)
-    actor, curve = ppo(env, settings, lesson.seed)
+    rehearsal = Rehearsal(lesson.history, model, settings.reward, settings.band, copies=settings.copies)
+    actor, curve = ppo(SmartMeterVecEnv(rehearsal), settings, lesson.seed)
     done = time.perf_counter()
     about = {"method": "ppo", "settings": settings.to_dict(), "seed": lesson.seed}
     made = {name: version(name) for name in ("feederlab", "torch", "stable-baselines3", "gymnasium", "numpy")}
     household = Household(
-        actor, env.sight, model, env.battery, lesson.history.step_s, settings.band, about, made
+        actor, rehearsal.sight, model, rehearsal.battery, lesson.history.step_s, settings.band, about, made
     )  # fmt: skip
     log = {"fit_s": fitted - began, "train_s": done - fitted, "steps": settings.steps, "curve": curve}
     return Learnt(household, log)
 
 
-def ppo(env: gym.Env, settings: AgentSettings, seed: int) -> tuple[Actor, list[float]]:
+def ppo(env: VecEnv, settings: AgentSettings, seed: int) -> tuple[Actor, list[float]]:
     """Return the network that PPO makes of an environment, and the mean reward of a step in every rollout."""
     torch.set_num_threads(1)
-    env.reset(seed=seed)
     model = PPO(
         "MlpPolicy", env, seed=seed, device="cpu", gamma=settings.discount, learning_rate=settings.learning_rate,
-        n_steps=settings.rollout, batch_size=settings.batch, n_epochs=settings.epochs,
+        n_steps=settings.rollout // env.num_envs, batch_size=settings.batch, n_epochs=settings.epochs,
         gae_lambda=settings.gae_lambda, clip_range=settings.clip, ent_coef=settings.entropy,
         policy_kwargs={"net_arch": list(settings.hidden), "log_std_init": settings.log_std},
     )  # fmt: skip

@@ -93,7 +93,7 @@ class CentralEnv(gym.Env):  # type: ignore[misc]
         self._day, self._t = day, 0
         demand, vm = self._demand(0), self._at_rest(0)
         self._memory = [
-            Memory(float(s * b.e_max_mwh), (float(v), float(v)), (float(p), float(p)))
+            Memory(np.asarray(s * b.e_max_mwh), np.array([v, v]), np.array([p, p]))
             for b, s, v, p in zip(self.batteries, soc, vm, demand, strict=True)
         ]
         return self._seen(), {"day": str(day.date())}
@@ -104,12 +104,12 @@ class CentralEnv(gym.Env):  # type: ignore[misc]
             raise InputError("the day is over or has not begun: call reset")
         asked = np.clip(np.asarray(action, dtype=float), -1.0, 1.0)
         each = list(zip(self.batteries, self._memory, strict=True))
-        p = np.array([power_of(b, float(a), m.e_mwh, self.step_h) for (b, m), a in zip(each, asked, strict=True)])
-        share = np.array([share_of_rate(b, float(power)) for b, power in zip(self.batteries, p, strict=True)])
+        p = np.array([power_of(b, a, m.e_mwh, self.step_h) for (b, m), a in zip(each, asked, strict=True)])
+        share = np.array([share_of_rate(b, power) for b, power in zip(self.batteries, p, strict=True)])
         vm, demand, band = self._solve(self._t, p), self._demand(self._t), self.scenario.band[:, self._node]
         reward = float(self.reward(vm, share, band[0], band[1]).sum())
         self._memory = [
-            m.after(float(b.after(m.e_mwh, power, self.step_h)), float(v), float(own))
+            m.after(b.after(m.e_mwh, power, self.step_h), v, own)
             for (b, m), power, v, own in zip(each, p, vm, demand, strict=True)
         ]
         self._t += 1
@@ -125,7 +125,7 @@ class CentralEnv(gym.Env):  # type: ignore[misc]
     def _seen(self) -> Any:
         t = min(self._t, self.slots - 1)  # past the end of a day its last step stands
         each = zip(self.sights, self.batteries, self._memory, self._demand(t), self._at_rest(t), strict=True)
-        return np.concatenate([sight.read(m.state(b, float(p), float(v))) for sight, b, m, p, v in each])
+        return np.concatenate([sight.read(m.state(b, p, v)) for sight, b, m, p, v in each])
 
     def _at_rest(self, t: int) -> FloatArray:
         key = (self._day, t)

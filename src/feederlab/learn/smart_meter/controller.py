@@ -21,7 +21,7 @@ from feederlab.controllers.base import (
 )
 from feederlab.errors import InputError
 from feederlab.learn.smart_meter.agents import household_folder
-from feederlab.learn.smart_meter.household import Household
+from feederlab.learn.smart_meter.household import POLICY, Household
 from feederlab.learn.smart_meter.known import Known
 from feederlab.learn.smart_meter.memory import Memory, battery_of, power_of
 from feederlab.models.arrays import FloatArray
@@ -50,6 +50,11 @@ class SmartMeterAgents(Controller):
     def __post_init__(self) -> None:
         if not 0 < self.beta <= 1:
             raise InputError(f"smart_meter: beta must lie above 0 and be at most 1, not {self.beta}")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        folders = Path(self.policies).glob("bus-*") if self.policies else ()
+        return tuple(sorted(str(folder / POLICY) for folder in folders if (folder / POLICY).is_file()))
 
     def prepare(self, task: ControlTask, *, seed: int | None = None) -> Prepared:
         """Read the policies.
@@ -133,9 +138,9 @@ class _Agent:
         known = _known(own).now(*own["demand"])
         expected = float(household.model.predict(0.0, known))
         stored = self._energy(float(own["soc"]))
-        memory = Memory(stored, tuple(own["vm"]), tuple(own["past"]))
+        memory = Memory(np.asarray(stored), own["vm"], own["past"])
         mean = float(household.actor.mean(household.sight.read(memory.state(battery, own["demand"][0], expected)))[0])
-        p = power_of(battery, min(max(mean, -1.0), 1.0), stored, self._step_h)
+        p = float(power_of(battery, min(max(mean, -1.0), 1.0), stored, self._step_h))
         low, high = battery.allowed(float(own["soc"]) * battery.e_max_mwh, self._step_h)
         own["asked"], own["cut"] = min(max(self._beta * p, float(low)), float(high)), float(abs(mean) > 1)
         own["waiting"] = 1.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,26 +13,21 @@ import pandas as pd
 from feederlab.errors import InputError
 from feederlab.learn.extra import need
 from feederlab.learn.smart_meter.estimate import Stages, VoltageModel, fit_voltage_model
-from feederlab.learn.smart_meter.history import Battery, MeterHistory
-from feederlab.learn.smart_meter.known import decisions
-from feederlab.learn.smart_meter.memory import Memory, power_of, share_of_rate
+from feederlab.learn.smart_meter.history import MeterHistory
+from feederlab.learn.smart_meter.recording import recorded
+from feederlab.learn.smart_meter.rehearsal import BAND, Lived, Rehearsal
 from feederlab.learn.smart_meter.reward import RelaxedReward
-from feederlab.learn.smart_meter.sight import ENTRIES, LIMIT, Sight
+from feederlab.learn.smart_meter.sight import ENTRIES, LIMIT
 from feederlab.models.scenario import Scenario
 
 need("gymnasium")
 import gymnasium as gym  # noqa: E402
 
-BAND = (0.95, 1.05)
+_ONE = np.zeros(1, dtype=np.int64)
 
 
 class SmartMeterEnv(gym.Env):  # type: ignore[misc]
-    """A household's storage behind its own meter: no grid model, no power flow, no one else's data.
-
-    The demand is that of the history.  The voltage of a step is what the household's `VoltageModel` expects under its
-    action, given the readings of the history up to the step before: a step asks *what if I had acted otherwise here*,
-    and estimates do not build on estimates.  What the policy is shown of earlier steps are the voltages that its own
-    actions made.  An episode is a day of the history.
+    """A household's storage behind its own meter, as `Rehearsal` has it; an episode is a day of its history.
 
     Observation, float32 (7,), the state (26), each entry ``clip((value - centre) / scale, -10, 10)``:
 
@@ -54,13 +51,13 @@ class SmartMeterEnv(gym.Env):  # type: ignore[misc]
         What the household's meter has recorded, with its battery.  In its place `scenario` and `bus`: a run of the
         scenario under exploring storage makes one.
     model
-        The household's voltage model; default: fitted on the history, up to `stages`, from `seed`.
+        The household's voltage model; default: fitted on `days` of the history, up to `stages`, from `seed`.
     reward
         The reward.
     band
         Lowest and highest voltage (p.u.).
     days
-        Midnights of the days to draw from; default: all of the history's.
+        Midnights of the days to draw from; default: all of the history's, or the first of the scenario's.
     storage
         (MW, MWh) of a unit to add at `bus` where the scenario has none there.
     step
@@ -89,100 +86,85 @@ class SmartMeterEnv(gym.Env):  # type: ignore[misc]
         stages: Stages = "H",
         seed: int = 0,
     ) -> None:
+        self._source: Callable[..., MeterHistory] | None = None
         if history is None:
             if scenario is None or bus is None:
                 raise InputError("the smart-meter environment needs a history, or a scenario and a bus with storage")
-            from feederlab.learn.smart_meter.recording import recorded
-
-            history = recorded(scenario, bus, days=days, storage=storage, step=step, seed=seed)
+            self._source = partial(recorded, scenario, bus, storage=storage, step=step, seed=seed)
+            history = self._source(days=days)
         elif scenario is not None or bus is not None:
             raise InputError("give a history, or a scenario and a bus, not both")
-        if history.battery is None:
-            raise InputError(f"the household {history.name!r} has no storage: there is nothing to learn for it")
-        if not 0 < band[0] < band[1] < np.inf:
-            raise InputError(f"the voltage band {band[0]}, {band[1]} is empty; give e.g. 0.95, 1.05")
-        self.history, self.reward, self.band = history, reward or RelaxedReward(), (float(band[0]), float(band[1]))
-        self.battery: Battery = history.battery
-        self.model = fit_voltage_model(history, seed=seed, stages=stages) if model is None else model
-        self.sight = Sight.of(history.demand_p_mw)
-        self._rows, self._known = decisions(history, self.model.guard)
-        midnights = history.times[self._rows].normalize()
-        self.days = tuple(history.on(days).days) if days is not None else tuple(midnights.unique())
-        self._of_day = {day: np.flatnonzero(midnights == day) for day in self.days}
-        empty = [day for day, found in self._of_day.items() if not len(found)]
-        if empty:
-            raise InputError(f"{empty[0].date()} has no three readings in a row: leave that day out")
-        self._rest = self.model.predict(0.0, self._known)
-        self.observation_space = gym.spaces.Box(-LIMIT, LIMIT, (len(ENTRIES),), np.float32)
-        self.action_space: Any = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
-        self._day, self._k = self.days[0], len(self._rows)  # no day has begun
-        self._memory: Memory | None = None
+        elif model is None and days is not None:
+            history = history.on(days)  # what is fitted here must not have seen the other days
+        if model is None:
+            model = fit_voltage_model(history, seed=seed, stages=stages)
+        self.rehearsal = Rehearsal(history, model, reward, band, days)
+        self.observation_space, self.action_space = spaces()
+
+    def on(self, days: Sequence[str | pd.Timestamp]) -> SmartMeterEnv:
+        """Return the same household on other days: its voltage model, its scales and its reward stay.
+
+        Days that it has no readings of are recorded, if it was made from a scenario.
+        """
+        now, made = self.rehearsal, copy.copy(self)
+        known = {*now.history.days} >= {pd.Timestamp(day) for day in days}
+        history = now.history if known or self._source is None else self._source(days=days)
+        made.rehearsal = Rehearsal(history, now.model, now.reward, now.band, days, sight=now.sight)
+        made._np_random = None
+        return made
+
+    @property
+    def days(self) -> tuple[pd.Timestamp, ...]:
+        """Midnights of the days that are drawn from."""
+        return self.rehearsal.days
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a day: ``options["day"]`` from ``options["soc"]`` on, else a drawn day at a drawn SOC."""
         super().reset(seed=seed)
-        day = self.days[int(self.np_random.integers(len(self.days)))]
-        soc = float(self.np_random.uniform(self.battery.e_min_mwh / self.battery.e_max_mwh, 1.0))
+        day, soc = self.rehearsal.draw(self.np_random)
         wanted = options or {}
         if "day" in wanted:
-            day = pd.Timestamp(wanted["day"])
-            if day not in self._of_day:
+            if pd.Timestamp(wanted["day"]) not in self.days:
                 raise InputError(f"{wanted['day']} is none of this environment's days")
-        soc = float(wanted.get("soc", soc))
-        self._day, self._k = day, 0
-        row = self._rows[self._of_day[day][0]]
-        vm, demand = self.history.vm, self.history.demand_p_mw
-        self._memory = Memory(
-            soc * self.battery.e_max_mwh, (float(vm[row - 1]), float(vm[row - 2])),
-            (float(demand[row - 1]), float(demand[row - 2])),
-        )  # fmt: skip
-        return self._seen(), {"day": str(day.date())}
+            day = self.days.index(pd.Timestamp(wanted["day"]))
+        self.rehearsal.begin(_ONE, np.array([day]), np.array([float(wanted.get("soc", soc))]))
+        return self.rehearsal.seen()[0], {"day": str(self.days[day].date())}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one step.  Raises `InputError` if the day is over or none has begun, or the action is no number."""
-        memory, at = self._memory, self._at()
-        asked = float(np.asarray(action, dtype=float).reshape(-1)[0])
-        if memory is None or at is None:
+        if self.rehearsal.over[0]:
             raise InputError("the day is over or has not begun: call reset")
-        if not np.isfinite(asked):
+        asked = np.asarray(action, dtype=float).reshape(-1)[:1]
+        if not np.isfinite(asked).all():
             raise InputError(f"an action must be a number between -1 and 1, not {asked}")
-        step_h, demand = self.history.step_h, float(self.history.demand_p_mw[self._rows[at]])
-        p = power_of(self.battery, min(max(asked, -1.0), 1.0), memory.e_mwh, step_h)
-        vm = float(self.model.predict(p, self._known[at]))
-        reward = float(self.reward(vm, share_of_rate(self.battery, p), *self.band))
-        self._memory = memory.after(float(self.battery.after(memory.e_mwh, p, step_h)), vm, demand)
-        self._k += 1
-        info = {
-            "vm": vm, "storage_p_mw": p, "in_band": float(self.band[0] <= vm <= self.band[1]),
-            "use_mwh": abs(p) * step_h,
-        }  # fmt: skip
-        return self._seen(), reward, False, self._at() is None, info
+        found = self.rehearsal.step(asked)
+        return (
+            self.rehearsal.seen()[0],
+            float(found.reward[0]),
+            False,
+            bool(found.over[0]),
+            about(self.rehearsal, found),
+        )
 
     def state(self) -> dict[str, Any]:
         """Return, JSON-ready, where the environment stands: its random generator, day, step and memory."""
-        if self._memory is None:
-            raise InputError("no day has begun: call reset")
-        return {
-            "random": self.np_random.bit_generator.state, "day": str(self._day), "step": self._k,
-            "memory": self._memory.record(),
-        }  # fmt: skip
+        return {"random": self.np_random.bit_generator.state, **self.rehearsal.state()}
 
-    def restore(self, state: dict[str, Any]) -> Any:
+    def restore(self, state: Mapping[str, Any]) -> Any:
         """Go to where `state` was taken; return the observation there."""
         self.np_random.bit_generator.state = state["random"]
-        self._day, self._k = pd.Timestamp(state["day"]), int(state["step"])
-        self._memory = Memory.of(state["memory"])
-        return self._seen()
+        self.rehearsal.restore(state)
+        return self.rehearsal.seen()[0]
 
-    def _at(self) -> int | None:
-        """Return the place of the step at hand among the decisions of the history, None after the day's last."""
-        rows = self._of_day.get(self._day)
-        return None if rows is None or self._k >= len(rows) else int(rows[self._k])
 
-    def _seen(self) -> Any:
-        assert self._memory is not None
-        at = self._at()
-        if at is None:  # past the end of a day its last step stands
-            at = int(self._of_day[self._day][-1])
-        demand = float(self.history.demand_p_mw[self._rows[at]])
-        return self.sight.read(self._memory.state(self.battery, demand, float(self._rest[at])))
+def spaces() -> tuple[Any, Any]:
+    """Return the observation and the action space of a household."""
+    seen = gym.spaces.Box(-LIMIT, LIMIT, (len(ENTRIES),), np.float32)
+    return seen, gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+
+def about(rehearsal: Rehearsal, found: Lived, k: int = 0) -> dict[str, Any]:
+    """Return what ``info`` says of a step of copy `k`."""
+    vm, p = float(found.vm[k]), float(found.storage_p_mw[k])
+    inside = float(rehearsal.band[0] <= vm <= rehearsal.band[1])
+    return {"vm": vm, "storage_p_mw": p, "in_band": inside, "use_mwh": abs(p) * rehearsal.history.step_h}

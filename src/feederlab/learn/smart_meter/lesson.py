@@ -23,19 +23,21 @@ class AgentSettings:
     """How a household learns: PPO on `SmartMeterEnv`.
 
     steps : to learn from.  discount, learning_rate : P0's.  hidden : widths of the hidden layers (tanh).
-    rollout, batch, epochs : steps between two updates, samples in a gradient step, and passes over a rollout.
+    copies : of the household that live side by side.
+    rollout, batch, epochs : steps of all copies between two updates, samples in a gradient step, passes over a rollout.
     gae_lambda, clip, entropy, log_std : PPO's; log of the first exploration's standard deviation.
     stages : how far the voltage estimate goes.  reward : (28).  band : lowest and highest voltage (p.u.).
 
     P0 gives the discount and the learning rate; the rest is ours.
     """
 
-    steps: int = 20_000
+    steps: int = 60_000
     discount: float = 0.5
     learning_rate: float = 1e-3
-    hidden: tuple[int, ...] = (32, 32)
-    rollout: int = 512
-    batch: int = 64
+    hidden: tuple[int, ...] = (64, 64)
+    copies: int = 16
+    rollout: int = 1024
+    batch: int = 128
     epochs: int = 10
     gae_lambda: float = 0.9
     clip: float = 0.2
@@ -48,9 +50,11 @@ class AgentSettings:
     def __post_init__(self) -> None:
         if self.stages not in STAGES:
             raise UnknownNameError("stage of the voltage estimate", self.stages, STAGES)
-        counts = (self.steps, *self.hidden, self.rollout, self.batch, self.epochs)
-        if not self.hidden or any(not isinstance(n, int) or n < 1 for n in counts) or self.rollout < 2:
-            raise InputError(f"steps, widths, rollout, batch and epochs must be whole and positive: {self}")
+        counts = (self.steps, *self.hidden, self.copies, self.rollout, self.batch, self.epochs)
+        if not self.hidden or any(not isinstance(n, int) or n < 1 for n in counts):
+            raise InputError(f"steps, widths, copies, rollout, batch and epochs must be whole and positive: {self}")
+        if self.rollout % self.copies or self.rollout < 2:
+            raise InputError(f"a rollout of {self.rollout} steps cannot be shared evenly by {self.copies} copies")
         shares = (self.discount, self.gae_lambda)
         if not 0 < self.learning_rate < 1 or any(not 0 <= s <= 1 for s in shares) or self.clip <= 0:
             raise InputError(

@@ -1,4 +1,4 @@
-"""What a household remembers from step to step, and how its action moves its own storage."""
+"""What a household remembers from step to step, and how its action moves its own storage; alone or in many copies."""
 
 from __future__ import annotations
 
@@ -12,44 +12,62 @@ from feederlab.models.arrays import FloatArray
 from feederlab.models.devices import Storages
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Memory:
-    """Stored energy (MWh), and voltage (p.u.) and demand (MW) of the last step and the one before."""
+    """What is left of the steps before, with any leading axes (...,), none for a single household.
 
-    e_mwh: float
-    vm: tuple[float, float]
-    demand_mw: tuple[float, float]
+    e_mwh : (...,) stored energy (MWh).  vm, demand_mw : (..., 2) voltage (p.u.) and demand (MW) of the last step and of
+    the one before.
+    """
 
-    def state(self, battery: Battery, demand_mw: float, vm_at_rest: float) -> FloatArray:
-        """Return the (7,) state (26), in the order of `sight.ENTRIES`."""
-        return np.array([demand_mw, self.e_mwh / battery.e_max_mwh, vm_at_rest, *self.vm, *self.demand_mw])
+    e_mwh: FloatArray
+    vm: FloatArray
+    demand_mw: FloatArray
 
-    def after(self, e_mwh: float, vm: float, demand_mw: float) -> Memory:
-        """Return the memory after a step that ended at this energy, with this voltage and demand."""
-        return Memory(e_mwh, (vm, self.vm[0]), (demand_mw, self.demand_mw[0]))
+    def state(self, battery: Battery, demand_mw: Any, vm_at_rest: Any) -> FloatArray:
+        """Return the (..., 7) state (26), in the order of `sight.ENTRIES`."""
+        now = np.stack(np.broadcast_arrays(demand_mw, self.e_mwh / battery.e_max_mwh, vm_at_rest), axis=-1)
+        return np.concatenate([now, self.vm, self.demand_mw], axis=-1)
 
-    def record(self) -> list[float]:
+    def after(self, e_mwh: Any, vm: Any, demand_mw: Any) -> Memory:
+        """Return the memory after a step that ended at this energy, with this voltage and demand, (...,) each."""
+        return Memory(
+            np.asarray(e_mwh, dtype=float), np.stack([vm, self.vm[..., 0]], axis=-1),
+            np.stack([demand_mw, self.demand_mw[..., 0]], axis=-1),
+        )  # fmt: skip
+
+    def put(self, rows: Any, other: Memory) -> Memory:
+        """Return the memory with that of `other` in these rows of the leading axis."""
+        made = []
+        for mine, theirs in ((self.e_mwh, other.e_mwh), (self.vm, other.vm), (self.demand_mw, other.demand_mw)):
+            changed = mine.copy()
+            changed[rows] = theirs
+            made.append(changed)
+        return Memory(*made)
+
+    def record(self) -> list[Any]:
         """Return the values, JSON-ready."""
-        return [self.e_mwh, *self.vm, *self.demand_mw]
+        return [values.tolist() for values in (self.e_mwh, self.vm, self.demand_mw)]
 
     @classmethod
     def of(cls, record: Any) -> Memory:
         """Return what `record` gave."""
-        e, vm, vm_before, demand, demand_before = map(float, record)
-        return cls(e, (vm, vm_before), (demand, demand_before))
+        e, vm, demand = (np.asarray(values, dtype=float) for values in record)
+        return cls(e, vm, demand)
 
 
-def share_of_rate(battery: Battery, p_mw: float) -> float:
-    """Return the power as a share of the rate in its direction, -1 to 1."""
-    rate = battery.p_max_mw if p_mw > 0 else -battery.p_min_mw
-    return p_mw / rate if rate > 0 else 0.0
+def share_of_rate(battery: Battery, p_mw: Any) -> FloatArray:
+    """Return powers (...,) as shares of the rate in their direction, -1 to 1."""
+    p = np.asarray(p_mw, dtype=float)
+    rate = np.where(p > 0, battery.p_max_mw, -battery.p_min_mw)
+    return np.asarray(p / np.where(rate > 0, rate, 1.0))
 
 
-def power_of(battery: Battery, action: float, e_mwh: float, step_h: float) -> float:
-    """Return the power (MW) that an action in [-1, 1] gives: that share of the rate, within what the energy allows."""
+def power_of(battery: Battery, action: Any, e_mwh: Any, step_h: float) -> FloatArray:
+    """Return the power (MW) of actions (...,) in [-1, 1]: that share of the rate, within what the energy allows."""
+    a = np.asarray(action, dtype=float)
     low, high = battery.allowed(e_mwh, step_h)
-    asked = action * (battery.p_max_mw if action > 0 else -battery.p_min_mw)
-    return min(max(asked, float(low)), float(high))
+    return np.asarray(np.clip(a * np.where(a > 0, battery.p_max_mw, -battery.p_min_mw), low, high))
 
 
 def battery_of(units: Storages, row: int) -> Battery:
