@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from feederlab.learn.policies.sklearn_policy import SklearnPolicy
     from feederlab.learn.policies.view import View
     from feederlab.learn.policy import Policy
-    from feederlab.learn.settings import DqnSettings
+    from feederlab.learn.settings import DqnSettings, PpoSettings, SacSettings, Td3Settings
     from feederlab.learn.train import Stopped, Training, train_dqn
 
 _HOMES = {
@@ -30,13 +30,14 @@ _HOMES = {
     "SB3Policy": "policies.sb3", "View": "policies.view", "save_policy": "policies.saving",
     "EstimatorPolicy": "policies.estimators", "SklearnPolicy": "policies.sklearn_policy",
     "Imitation": "imitation", "train_imitation": "imitation",
-    "CapacitorsEnv": "capacitors", "Dqn": "dqn", "DqnSettings": "settings", "Policy": "policy", "Stopped": "train",
+    "CapacitorsEnv": "capacitors", "Dqn": "dqn", "Policy": "policy", "DqnSettings": "settings",
+    "PpoSettings": "settings", "SacSettings": "settings", "Td3Settings": "settings", "Stopped": "train",
     "Training": "train", "train_dqn": "train",
 }  # fmt: skip
 __all__ = [
     "Actor", "ActorPolicy", "CallablePolicy", "CapacitorsEnv", "Dqn", "DqnSettings", "EstimatorPolicy", "Imitation",
-    "Policy", "SB3Policy", "SklearnPolicy", "Stopped", "Training", "View", "save_policy", "train_dqn",
-    "train_imitation",
+    "Policy", "PpoSettings", "SB3Policy", "SacSettings", "SklearnPolicy", "Stopped", "Td3Settings", "Training",
+    "View", "save_policy", "train_dqn", "train_imitation",
 ]  # fmt: skip
 
 if find_spec("gymnasium") is not None:
