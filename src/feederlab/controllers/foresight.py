@@ -42,7 +42,7 @@ class Foresight(Controller):
 
     horizon : length of a plan, ``"24h"``; where it ends the next one is made, which may be shorter.  Empty: all data.
     objective : e.g. ``"losses"``; empty: the task's.
-    curtail : active power may be lowered.
+    curtail : active power may be lowered.  storage_q : storage may give reactive power.
     terminal : energy of the storage at a plan's end: ``"keep"`` at least what it holds at the start; ``"free"``; or a
     number, the worth of a MWh left (objective x hours per MWh).
     max_loading_percent : soft limit of every line and transformer that has one (%); 0: none.
@@ -60,6 +60,7 @@ class Foresight(Controller):
     terminal: str = "keep"
     max_loading_percent: float = 0.0
     max_time_s: float = 600.0
+    storage_q: bool = True
 
     def __post_init__(self) -> None:
         if not (self.max_time_s > 0 and 0 <= self.max_loading_percent < np.inf):
@@ -113,7 +114,7 @@ class _Prepared(Prepared):
         self.ipopt = Ipopt(tol=1e-11, max_iterations=1000, max_time_s=settings.max_time_s)
         self.model = MultiPeriodOpf(
             task.grid(), task.band, task.objective, task.voltage_penalty, curtail=settings.curtail,
-            max_loading_percent=settings.max_loading_percent, ipopt=self.ipopt,
+            max_loading_percent=settings.max_loading_percent, storage_q=settings.storage_q, ipopt=self.ipopt,
         )  # fmt: skip
 
     def initial_state(self) -> State:
@@ -205,7 +206,8 @@ class _Prepared(Prepared):
         found = WindowRelaxation(step).solve(window)
         if found.status == "failed":
             return None
-        schedule = self.model.follow(window, found.q_mvar, found.p_mw, found.storage_p_mw, found.storage_q_mvar)
+        storage_q = found.storage_q_mvar * self.settings.storage_q
+        schedule = self.model.follow(window, found.q_mvar, found.p_mw, found.storage_p_mw, storage_q)
         how = Decision(
             solver="clarabel", status=found.status, rung=CONVEX, iterations=found.iterations,
             solver_time_s=found.solver_time_s,

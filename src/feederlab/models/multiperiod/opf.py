@@ -88,6 +88,8 @@ class MultiPeriodOpf:
     ----------
     feeder, band, objective, voltage_penalty, curtail, max_loading_percent, ipopt
         As `AcOpf`.
+    storage_q
+        Storage may give reactive power.
     """
 
     def __init__(
@@ -99,8 +101,10 @@ class MultiPeriodOpf:
         *,
         curtail: bool = False,
         max_loading_percent: float = 0.0,
+        storage_q: bool = True,
         ipopt: Ipopt | None = None,
     ) -> None:
+        self.storage_q = storage_q
         self.ipopt = ipopt or Ipopt(tol=1e-11, max_iterations=1000, max_time_s=600.0)
         self.steps = AcOpf(
             feeder, band, objective, voltage_penalty, curtail=curtail, max_loading_percent=max_loading_percent
@@ -114,6 +118,7 @@ class MultiPeriodOpf:
         steps = [self.steps.program(point) for point in window.points]
         scale = self.problem.rated_mva
         joined = window_program(steps, scale, self.problem.objective, window, fleet)
+        joined = joined if self.storage_q else joined.without_q()
         first = last = solver.solve(joined.program, self._position(joined, steps, window, fleet, start))
         found, both = [first], _both(joined, first.end.x)
         if both > BOTH:

@@ -12,7 +12,7 @@ The latter follows from doing one thing at a time, which is not convex and, wher
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -45,6 +45,12 @@ class WindowProgram:
         high[self.discharge[charging]] = 0.0
         high[self.charge[~charging]] = 0.0
         return own.bounded(low=own.low, high=high, row_low=own.row_low, row_high=own.row_high)
+
+    def without_q(self) -> WindowProgram:
+        """Return the same with storage that gives no reactive power."""
+        own, low, high = self.program, self.program.low.copy(), self.program.high.copy()
+        low[self.q] = high[self.q] = 0.0
+        return replace(self, program=own.bounded(low=low, high=high, row_low=own.row_low, row_high=own.row_high))
 
     def kept_apart(self, share: float) -> QuadraticProgram:
         """Return the program with ``P_charge P_discharge <= share s^2``."""
