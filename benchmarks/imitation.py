@@ -27,17 +27,16 @@ STUDY: dict[str, dict[str, Any]] = {
     "as it is: two rounds, margin 0.005 p.u.": {},
     "no round of its own": {"rounds": 0},
     "one round": {"rounds": 1},
-    "five rounds": {"rounds": 5},
     "no margin": {"margin": 0.0},
     "margin 0.01 p.u.": {"margin": 0.01},
     "reads present q": {"present_q": True},
     "reads present q, no round of its own": {"present_q": True, "rounds": 0},
     "five days": {"days": 5},
-    "60 days": {"days": 60},
 }
 HEADER = ["in band %", "worst p.u.", "losses MW", "kept from droop %", "kept from none %"]
-FIRST = ["scenario", "controller", "setting", "cross-validated error of q, MVAr rms", *HEADER]
-SECOND = ["poly, local on mapdn33", "setting", "cross-validated error of q, MVAr rms", *HEADER]
+CROSS = ["setting", "cv: losses + penalty MW", "cv: error of q, MVAr rms"]
+FIRST = ["scenario", "controller", *CROSS, *HEADER]
+SECOND = ["poly, local on mapdn33", *CROSS, *HEADER]
 
 
 def main(write: bool = False) -> None:
@@ -76,8 +75,11 @@ def _rows(found: Imitation, *, whole: bool = False) -> list[list[str]]:
         rule = about.get(str(row["controller"]))
         if rule is None and not whole:
             continue
-        head = ["-", "-"] if rule is None else [str(rule["setting"]), f"{rule['cv_rms_mvar']:.4g}"]
-        rows.append([str(row["controller"]), *head, *_scores(row)])
+        head = ["-"] * len(CROSS)
+        if rule is not None:
+            head = [str(rule["setting"]), f"{rule['cv_cost_mw']:.4g}", f"{rule['cv_rms_mvar']:.4g}"]
+        mark = "*" if rule is not None and rule["picked"] and len(found.rules) > 1 else ""
+        rows.append([str(row["controller"]) + mark, *head, *_scores(row)])
     return rows
 
 
@@ -96,8 +98,10 @@ NOTES = f"""\
 `{TEACHER}` in a band that is 0.005 p.u. narrower on both sides, judged in the full one beside itself there. "Kept" is \
 the share of the losses that the teacher saves against droop (`{DROOP}`) or no control; "-" where it saves none, \
 because what it is compared with leaves the band. Leaving the band saves losses: the shares mean something only beside \
-the first two columns. Rules decide once a step on what the setpoints of the step before have left; droop settles \
-within each step. With more than {WIDE} inputs, polynomials are taken of {WIDE} principal components."""
+the voltages. "cv": cross-validated over the training days, in closed loop the one, of the answers the other; * the \
+rule that this picks among those of its observation. Rules decide once a step on what the setpoints of the step before have left; droop settles \
+within each step. With more than {WIDE} inputs, polynomials are taken of the \
+inverter's own and of principal components of the others, {WIDE} in all."""
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from feederlab.simulate import simulate
 from feederlab.testing import example_scenario
 
 TEACHER = "opf:method=sqp"
+OWN = np.arange(2)
 QUICK = {"teacher": TEACHER, "days": 6, "holdout": 2, "folds": 3, "jobs": 1}
 
 
@@ -100,17 +101,17 @@ def test_every_fold_of_a_training_keeps_days_whole_in_all_rounds(case, monkeypat
     seen = []
     plain = models._Fold.__init__
 
-    def spy(self, x, a, room_mvar, train, test, *rest):
+    def spy(self, x, a, room_mvar, own, train, test, *rest):
         seen.append((x, train, test))
-        plain(self, x, a, room_mvar, train, test, *rest)
+        plain(self, x, a, room_mvar, own, train, test, *rest)
 
     monkeypatch.setattr(models._Fold, "__init__", spy)
     chosen = midnights(case, 4)
     lessons = Lessons.ask(case, chosen, Proportional())
     layout = Layout.of(case.task(), "local", [case.days(d).series() for d in chosen], identity=False)
-    from feederlab.learn.imitation import _Pupil
+    from feederlab.learn.imitation_pupil import Pupil
 
-    _Pupil(lessons, layout, 1.0, False, 2, 2, 0, 1).learn("linear", lambda k: None)
+    Pupil(lessons, layout, 1.0, False, 2, 2, 0, 1).learn("linear", lambda k: None)
     suns = {
         d: {*np.float32(case.days(d).series().p_available_mw[:, 0] / case.feeder.inverters.s_mva[0])} - {np.float32(0)}
         for d in chosen
@@ -127,13 +128,17 @@ def test_the_teachers_answers_and_the_visited_measurements_are_those_of_simulate
     lessons = Lessons.ask(case, chosen, create(TEACHER))
     task = case.task()
     layout = Layout.of(task, "local", identity=False)
-    rows, solved = lessons.visited(layout, lambda t, _: lessons.q_mvar[:, t])
-    assert solved.all()
+    lived = lessons.lived(layout, lambda t, _: lessons.q_mvar[:, t])
+    rows = lived.rows
+    assert lived.solved.all()
     assert lessons.known.all()
     s, node = case.feeder.inverters.s_mva, case.feeder.inverters.node
     for k, day in enumerate(chosen):
         run, series = simulate(case.days(day), create(TEACHER)).data, case.days(day).series()
         np.testing.assert_allclose(lessons.q_mvar[k], run["q_mvar"], atol=1e-12)
+        np.testing.assert_allclose(lived.losses_mw[k], run["losses_mw"], rtol=1e-9)
+        np.testing.assert_allclose(lived.excess[k], run["voltage_excess"], atol=1e-12)
+        np.testing.assert_array_equal(lived.in_band[k], run["out_share"] == 0)
         p = np.minimum(series.p_available_mw, s)
         room = np.sqrt(s**2 - p**2)
         np.testing.assert_allclose(lessons.actions(1.0)[k] * room, run["q_mvar"], atol=1e-9)
@@ -157,7 +162,7 @@ def test_a_rule_in_a_lesson_does_what_it_does_in_simulate(case, made):
         asked.append(q)
         return q
 
-    lessons.visited(layout, decide)
+    lessons.lived(layout, decide)
     for k, day in enumerate(chosen):
         run = simulate(case.days(day), SklearnPolicy(policy)).data
         np.testing.assert_allclose(np.array(asked)[:, k], run["q_mvar"], atol=1e-6)
@@ -214,7 +219,7 @@ def test_cross_validated_error_against_a_plain_loop():
     rng = np.random.default_rng(0)
     day, x, room = np.repeat(np.arange(6), 10), rng.normal(size=(60, 2)), rng.uniform(0.2, 1.0, 60)
     a = np.clip(0.5 * x[:, 0] + 0.1 * rng.normal(size=60), -1, 1)
-    score = cross_validate(Samples((x,), a[:, None], room[:, None], day), [Setting("linear", 1, 2.0)], 3, 0)[0]
+    score = cross_validate(Samples((x,), a[:, None], room[:, None], day, (OWN,)), [Setting("linear", 1, 2.0)], 3, 0)[0]
     total = about = 0.0
     for train, test in day_folds(day, 3):
         mean, spread = x[train].mean(axis=0), x[train].std(axis=0)
@@ -232,7 +237,7 @@ def test_the_best_setting_is_chosen_and_processes_change_nothing(case):
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, size=(400, 3))
     a = np.stack([x[:, 0] ** 2 - 0.5, x[:, 1] * x[:, 2], np.zeros(400)], axis=1)
-    samples = Samples((x, x, x), a, np.ones((400, 3)), np.repeat(np.arange(8), 50))
+    samples = Samples((x, x, x), a, np.ones((400, 3)), np.repeat(np.arange(8), 50), (OWN,) * 3)
     few = [FAMILIES["linear"][0], FAMILIES["boosting"][0]]
     alone, together = (cross_validate(samples, few, 2, 0, jobs) for jobs in (1, 2))
     assert alone == together
@@ -247,10 +252,12 @@ def test_the_best_setting_is_chosen_and_processes_change_nothing(case):
 def test_wide_observations_are_reduced_before_powers_are_taken():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 40))
-    samples = Samples((x,), np.tanh(x[:, :1]), np.ones((300, 1)), np.repeat(np.arange(6), 50))
+    samples = Samples((x,), np.tanh(x[:, :1]), np.ones((300, 1)), np.repeat(np.arange(6), 50), (OWN + 7,))
     scores = cross_validate(samples, FAMILIES["poly"], 3, 0)
     assert {one.setting.degree for one in scores} == {2, 3}  # degree 4 of 12 components has 1819 terms
-    assert fit(samples, scores[0].setting, 0)[0][:-1].transform(x[:2]).shape == (2, 90)
+    fitted = fit(samples, scores[0].setting, 0)[0]
+    assert fitted[:-1].transform(x[:2]).shape == (2, 90)
+    np.testing.assert_allclose(fitted[:2].transform(x)[:, :2], fitted[0].transform(x)[:, [7, 8]])  # its own as they are
 
 
 def test_what_a_training_writes_and_says(made, case):
@@ -263,7 +270,7 @@ def test_what_a_training_writes_and_says(made, case):
     assert (len(record["days"]), len(record["holdout"])) == (6, 2)
     assert len(made.rules) == 2
     assert made.rules["picked"].sum() == 1
-    assert made.rules.loc[made.rules["picked"], "cv_rms_mvar"].item() == made.rules["cv_rms_mvar"].min()
+    assert made.rules.loc[made.rules["picked"], "cv_cost_mw"].item() == made.rules["cv_cost_mw"].min()
     assert made.rules["samples"].tolist() == [6 * 24 * 3] * 2
     policy = EstimatorPolicy.load(made.policy)
     assert policy.training["rule"]["model"] == made.rules.loc[made.rules["picked"], "model"].item()
@@ -295,6 +302,46 @@ def test_the_table_is_what_simulate_and_its_metrics_give(made, case):
             assert rows[column][label] == pytest.approx(expected, abs=1e-3, nan_ok=True)
 
 
+def test_a_grade_is_earned_on_days_unseen(case):
+    """The closed loop of each fold by hand: a rule fitted without its days, run on them by simulate."""
+    from feederlab.learn.imitation_pupil import Pupil
+
+    chosen = midnights(case, 4)
+    lessons = Lessons.ask(case, chosen, create(TEACHER))
+    layout = Layout.of(case.task(), "local", [case.days(d).series() for d in chosen], identity=False)
+    pupil = Pupil(lessons, layout, 1.0, False, 0, 2, 0, 1)
+    score = pupil.best("linear", pupil.met)
+    grade = pupil.grade(pupil.met, score)
+    costs, inside, price = [], [], case.task().voltage_penalty
+    for train, test in day_folds(np.arange(4), 2):
+        rule = pupil.policy(fit(pupil.met.of(train), score.setting, 0))
+        assert not {*pupil.met.of(train).day} & {*test}
+        for day in test:
+            run = simulate(case.days(chosen[day]), SklearnPolicy(rule)).data
+            costs.append(run["losses_mw"].to_numpy() + price * run["voltage_excess"].to_numpy())
+            inside.append(run["out_share"].to_numpy() == 0)
+    assert grade.cost_mw == pytest.approx(np.mean(costs), rel=1e-4)
+    assert grade.in_band_pct == pytest.approx(100 * np.mean(inside))
+
+
+@pytest.mark.parametrize("scope", ["local", "zone", "global"])
+def test_what_is_read_at_the_own_terminals(scope, case):
+    from feederlab.learn.policies.estimators import own_inputs
+
+    task = case.task()
+    layout = Layout.of(task, scope, identity=False)
+    for present_q in (False, True):
+        columns = inputs(layout, task, 3, present_q)
+        own = own_inputs(layout, task, columns)
+        for k, (mine, chosen) in enumerate(zip(own, columns, strict=True)):
+            row = k if scope != "global" else 0
+            names = [layout.names[layout.index[row][chosen[place]]] for place in mine]
+            node, index = task.inverters.node[k], task.inverters.index[k]
+            wanted = [f"vm at node {node}", f"load p at node {node}", f"load q at node {node}",
+                      f"available p of inverter {index}"]  # fmt: skip
+            assert sorted(names) == sorted(wanted + [f"q of inverter {index}"] * present_q)
+
+
 def test_a_share_of_nothing_is_no_number(case):
     rows = {label: create("none") for label in ("none", "droop", "teacher")}
     table = judge(case, midnights(case, 1), rows, teacher="teacher", droop="droop", none="none")
@@ -317,7 +364,7 @@ def test_the_same_seed_gives_the_same_rules_and_another_run_is_refused(made, cas
 
 def test_zone_and_global_rules_see_what_they_say(case, tmp_path):
     found = train_imitation(
-        case, tmp_path / "out", models=("linear",), observation=("zone", "global"), rounds=1,
+        case, tmp_path / "out", models=("poly",), observation=("zone", "global"), rounds=1,
         **{**QUICK, "holdout": 0},
     )  # fmt: skip
     assert found.table.empty
@@ -394,7 +441,7 @@ def test_steps_without_a_solution_are_no_lessons(case):
     lessons = Lessons.ask(replace(case, profiles=heavy), [day], Proportional())
     assert lessons.known[0].sum() == 23
     layout = Layout.of(case.task(), "local", identity=False)
-    _, solved = lessons.visited(layout, lambda t, _: lessons.q_mvar[:, t])
+    solved = lessons.lived(layout, lambda t, _: lessons.q_mvar[:, t]).solved
     assert solved[0].tolist() == [t != 5 for t in range(24)]
 
 

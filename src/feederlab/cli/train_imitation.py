@@ -106,12 +106,14 @@ def _compare(
 
 
 def _rules(rules: pd.DataFrame) -> Table:
-    heads = ("observation", "model", "setting", "error of q\nMVAr rms", "explained\n%", "samples")
+    heads = ("observation", "model", "setting", "losses +\npenalty MW", "in band\n%", "error of q\nMVAr rms",
+             "explained\n%", "samples")  # fmt: skip
     table = _table("Cross-validated over the training days (* the policy)", heads, left=3)
     for _, row in rules.iterrows():
         mark = "*" * bool(row["picked"])
         table.add_row(
-            str(row["observation"]), f"{row['model']}{mark}", str(row["setting"]), f"{row['cv_rms_mvar']:.4g}",
+            str(row["observation"]), f"{row['model']}{mark}", str(row["setting"]), f"{row['cv_cost_mw']:.4g}",
+            f"{row['cv_in_band_pct']:.2f}", f"{row['cv_rms_mvar']:.4g}",
             _number(100 * row["cv_r2"], ".1f"), str(row["samples"]),
         )  # fmt: skip
     return table

@@ -24,14 +24,14 @@ from feederlab.errors import InputError, UnknownNameError
 from feederlab.learn.days import Days, pick_days
 from feederlab.learn.extra import need
 from feederlab.learn.imitation_judge import judge
-from feederlab.learn.imitation_lessons import Lessons, Rows
-from feederlab.learn.imitation_models import FAMILIES, FIRST, Samples, Score, cross_validate, day_folds, fit
+from feederlab.learn.imitation_lessons import Lessons
+from feederlab.learn.imitation_models import FAMILIES, day_folds
+from feederlab.learn.imitation_pupil import Grade, Pupil
 from feederlab.learn.likeness import likeness
-from feederlab.learn.policies.estimators import EstimatorPolicy, inputs
+from feederlab.learn.policies.estimators import EstimatorPolicy
 from feederlab.learn.policies.sklearn_policy import SklearnPolicy
 from feederlab.learn.volt_var.layout import SCOPES, Layout
 from feederlab.lock import held
-from feederlab.models.arrays import BoolArray, FloatArray
 from feederlab.models.scenario import Scenario
 from feederlab.provenance import provenance
 from feederlab.simulate import RunOptions
@@ -50,9 +50,10 @@ Tell = Callable[[str, int, int], None]
 class Imitation:
     """What an imitation gave.
 
-    policy : file of the rule with the least cross-validated error, among those of the first observation that was named.
-    rules : a row for each rule: observation, model, setting, cross-validated error ``cv_rms_mvar`` (root mean square
-    over inverters and samples) and ``cv_r2``, number of samples, file.
+    policy : file of the rule with the least cross-validated cost, among those of the first observation that was named.
+    rules : a row for each rule: observation, model, setting, cross-validated ``cv_cost_mw`` and ``cv_in_band_pct`` in
+    closed loop (`Grade`), cross-validated error ``cv_rms_mvar`` (root mean square over inverters and samples) and
+    ``cv_r2`` of the answers, number of samples, file.
     table : what each controller did on the held-out days (`judge`); empty without such days.
     days, holdout : midnights.
     """
@@ -92,8 +93,9 @@ def train_imitation(
     well, `rounds` times (Ross, Gordon and Bagnell, AISTATS 2011; the teacher's answer does not depend on the setpoints
     of the step before, so that it need not be asked again).
 
-    Settings (degree and alpha; leaves) are chosen, and the error is measured, by cross-validation over days: all
-    samples of a day, of whatever round, are on one side of every fold.
+    Settings (degree and alpha; leaves) are chosen by the error of q, and rules by their cost in closed loop (losses
+    plus voltage penalty, as the teacher counts), both cross-validated over days: all samples of a day, of whatever
+    round, are on one side of every fold.
 
     Parameters
     ----------
@@ -154,12 +156,12 @@ def train_imitation(
         lessons = Lessons.ask(
             scenario, chosen, expert, margin=margin, jobs=jobs, progress=lambda k: told(named, k, len(chosen))
         )
-        made: dict[tuple[str, str], tuple[EstimatorPolicy, Score, int]] = {}
+        made: dict[tuple[str, str], tuple[EstimatorPolicy, Grade]] = {}
         for scope, layout in layouts.items():
-            pupil = _Pupil(lessons, layout, bound, present_q, rounds, folds, seed, jobs)
+            pupil = Pupil(lessons, layout, bound, present_q, rounds, folds, seed, jobs)
             for model in models:
-                policy, score, count = pupil.learn(model, partial(told, f"{model}, {scope}", 1))
-                made[scope, model] = _documented(policy, about, scope, model, score, count), score, count
+                policy, grade = pupil.learn(model, partial(told, f"{model}, {scope}", 1))
+                made[scope, model] = _documented(policy, about, scope, model, grade), grade
         table = _judged(scenario, unseen, expert, named, {key: found[0] for key, found in made.items()}, jobs, told)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):
@@ -205,70 +207,10 @@ def _fingerprint(scenario: Scenario, days: Sequence[pd.Timestamp]) -> str:
     return total.hexdigest()[:16]
 
 
-class _Pupil:
-    """Learns from lessons with one observation."""
-
-    def __init__(
-        self, lessons: Lessons, layout: Layout, bound: float, present_q: bool, rounds: int, folds: int, seed: int,
-        jobs: int,
-    ) -> None:  # fmt: skip
-        self.lessons, self.layout, self.bound, self.present_q = lessons, layout, bound, present_q
-        self.rounds, self.folds, self.seed, self.jobs = rounds, folds, seed, jobs
-        task = lessons.scenario.task()
-        self.chosen = inputs(layout, task, len(task.inverters), present_q)
-        self.met = self.samples(*lessons.visited(layout, lambda t, _: lessons.q_mvar[:, t]))
-
-    def learn(self, model: str, told: Callable[[int], None]) -> tuple[EstimatorPolicy, Score, int]:
-        """Return a rule, its score, and the number of samples; `told` of each of `rounds` + 1 fits."""
-        samples, setting, score = self.met, FIRST[model], None
-        if self.rounds == 0:
-            score = self.best(model, samples)
-        for k in range(self.rounds):
-            seen = self.lessons.visited(
-                self.layout, self.acting(self.policy(fit(samples, setting, self.seed, self.jobs)))
-            )
-            samples = samples.join(self.samples(*seen))
-            score = self.best(model, samples) if k == 0 else None
-            setting = setting if score is None else score.setting
-            told(self.rounds + 1)
-        if score is None:
-            score = cross_validate(samples, [setting], self.folds, self.seed, self.jobs)[0]
-        policy = self.policy(fit(samples, score.setting, self.seed, self.jobs))
-        told(self.rounds + 1)
-        return policy, score, len(samples)
-
-    def best(self, model: str, samples: Samples) -> Score:
-        """Return the setting with the least cross-validated error."""
-        return min(
-            cross_validate(samples, FAMILIES[model], self.folds, self.seed, self.jobs), key=lambda one: one.rms_mvar
-        )
-
-    def policy(self, fitted: tuple[Any, ...]) -> EstimatorPolicy:
-        """Return the rule of fitted regressors."""
-        feeder = likeness(self.lessons.scenario.feeder)
-        return EstimatorPolicy(fitted, self.layout.record(), self.bound, feeder, self.present_q, "imitation")
-
-    def acting(self, policy: EstimatorPolicy) -> Callable[[int, Rows], FloatArray]:
-        """Return the rule as it acts on all days at once; where it has no number it asks for nothing."""
-        room = self.bound * self.lessons.room_mvar
-        return lambda t, rows: np.clip(np.nan_to_num(policy.mean(rows, self.chosen)), -1.0, 1.0) * room[:, t]
-
-    def samples(self, rows: Rows, solved: BoolArray) -> Samples:
-        """Return what can be learnt from (days, steps, rows, entries): where teacher and power flow have an answer."""
-        lessons, usable = self.lessons, solved & self.lessons.known
-        seen = rows[usable].astype(np.float64)
-        at = range(len(self.chosen)) if self.layout.shared else [0] * len(self.chosen)
-        return Samples(
-            tuple(seen[:, row, columns] for row, columns in zip(at, self.chosen, strict=True)),
-            lessons.actions(self.bound)[usable], self.bound * lessons.room_mvar[usable], np.nonzero(usable)[0],
-        )  # fmt: skip
-
-
 def _documented(
-    policy: EstimatorPolicy, about: dict[str, Any], scope: str, model: str, score: Score, count: int
+    policy: EstimatorPolicy, about: dict[str, Any], scope: str, model: str, grade: Grade
 ) -> EstimatorPolicy:
-    found = {"observation": scope, "model": model, "setting": str(score.setting), "cv_rms_mvar": score.rms_mvar,
-             "cv_r2": score.r2, "samples": count}  # fmt: skip
+    found = {"observation": scope, "model": model, **grade.row()}
     return EstimatorPolicy(
         policy.estimators, policy.layout, policy.bound, policy.feeder, policy.present_q, policy.method,
         answer.finite({**about, "rule": found}), about["versions"], policy.fingerprint,
@@ -291,22 +233,19 @@ def _judged(
 
 
 def _written(
-    folder: Path, about: dict[str, Any], made: dict[tuple[str, str], tuple[EstimatorPolicy, Score, int]],
+    folder: Path, about: dict[str, Any], made: dict[tuple[str, str], tuple[EstimatorPolicy, Grade]],
     table: pd.DataFrame, days: tuple[pd.Timestamp, ...], unseen: tuple[pd.Timestamp, ...],
 ) -> Imitation:  # fmt: skip
     (folder / RECORD).unlink(missing_ok=True)  # it comes back last: a folder with a record is whole
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     (first, _), rows = next(iter(made)), []
-    pick = min((key for key in made if key[0] == first), key=lambda key: made[key][1].rms_mvar)
-    for (scope, model), (policy, score, count) in made.items():
+    pick = min((key for key in made if key[0] == first), key=lambda key: made[key][1].cost_mw)
+    for (scope, model), (policy, grade) in made.items():
         path = policy.save(folder / FOLDER / f"{scope}-{model}.skops")
+        file = str(path.relative_to(folder))
         rows.append(
-            {
-                "observation": scope, "model": model, "setting": str(score.setting), "cv_rms_mvar": score.rms_mvar,
-                "cv_r2": score.r2, "samples": count, "file": str(path.relative_to(folder)),
-                "picked": (scope, model) == pick,
-            }
-        )  # fmt: skip
+            {"observation": scope, "model": model, **grade.row(), "file": file, "picked": (scope, model) == pick}
+        )
     rules = pd.DataFrame(rows)
     made[pick][0].save(folder / POLICY)
     for name, frame in ((RULES, rules), (TABLE, table)):

@@ -14,16 +14,35 @@ from feederlab.controllers.ladder import HELD
 from feederlab.errors import InputError
 from feederlab.learn.volt_var.copies import Copies, Days
 from feederlab.learn.volt_var.layout import Layout
-from feederlab.models.arrays import BoolArray, FloatArray
+from feederlab.metrics import BAND_TOLERANCE
+from feederlab.models.arrays import BoolArray, FloatArray, IntArray
 from feederlab.models.plant import Plant
 from feederlab.models.powerflow.base import engine
 from feederlab.models.scenario import Scenario
+from feederlab.models.scoring import voltage_excess
 from feederlab.simulate import RunOptions, simulate
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 Decide = Callable[[int, Rows], FloatArray]
 """(step of the day, observation (days, rows, entries)) -> setpoints (days, inverters), MVAr."""
 _MOVED = 1e-6  # MW: active power that is lowered by less is not
+
+
+@dataclass(frozen=True, eq=False)
+class Lived:
+    """What happened in closed loop.
+
+    rows : (days, steps, rows, entries) the observation at each decision, under the setpoints of the step before.
+    solved : (days, steps) whether that had a power-flow solution.
+    losses_mw, excess, in_band : (days, steps) after the decision: losses, what the squared voltages lie outside the
+    squared band (p.u., `voltage_excess`), and whether every bus is in band; NaN, NaN and False without a solution.
+    """
+
+    rows: Rows
+    solved: BoolArray
+    losses_mw: FloatArray
+    excess: FloatArray
+    in_band: BoolArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,27 +106,33 @@ class Lessons:
         room = bound * self.room_mvar
         return np.clip(np.divide(self.q_mvar, room, out=np.zeros_like(room), where=room > 1e-12), -1.0, 1.0)
 
-    def visited(self, layout: Layout, decide: Decide) -> tuple[Rows, BoolArray]:
-        """Return what is measured when `decide` acts in closed loop, all days side by side.
+    def only(self, which: IntArray) -> Lessons:
+        """Return the lessons of some days, by their numbers."""
+        return Lessons(
+            self.scenario, tuple(self.days[k] for k in which), self.q_mvar[which], self.room_mvar[which],
+            self.known[which],
+        )  # fmt: skip
 
-        Returns
-        -------
-        (days, steps, rows, entries), (days, steps)
-            The observation at each decision, under the setpoints of the step before, and whether it has a power-flow
-            solution.
-        """
+    def lived(self, layout: Layout, decide: Decide) -> Lived:
+        """Return what happens when `decide` acts in closed loop, all days side by side."""
         case, count = self.scenario, len(self.days)
         table = Days.of(self.days, [case.days(day).series() for day in self.days])
         plant = Plant(case.feeder, engine(case.feeder), case.step / pd.Timedelta(hours=1))
         copies, every = Copies(plant, table, count), np.arange(count)
         copies.begin(every, every * (table.length + 1))
-        found = np.zeros((count, table.length, *layout.shape), dtype=np.float32)
-        solved = np.zeros((count, table.length), dtype=bool)
+        shape = count, table.length
+        rows, solved = np.zeros((*shape, *layout.shape), dtype=np.float32), np.zeros(shape, dtype=bool)
+        losses, excess, inside = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
+        low, high = np.array(case.band)
+        low[case.feeder.slack], high[case.feeder.slack] = 0.0, np.inf  # the slack's voltage is given
         for t in range(table.length):
-            found[:, t], solved[:, t] = layout.read(copies.seen()), ~copies.unsolved()
-            copies.apply(decide(t, found[:, t]))
+            rows[:, t], solved[:, t] = layout.read(copies.seen()), ~copies.unsolved()
+            after = copies.apply(decide(t, rows[:, t])).solved
+            losses[:, t] = after.losses_mw()
+            excess[:, t] = voltage_excess(after.u, case.band, case.feeder.slack)
+            inside[:, t] = ((after.vm >= low - BAND_TOLERANCE) & (after.vm <= high + BAND_TOLERANCE)).all(axis=1)
             copies.advance()
-        return found, solved
+        return Lived(rows, solved, losses, excess, inside)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,8 @@ from feederlab.learn.imitation_lessons import in_order
 from feederlab.models.arrays import FloatArray, IntArray
 
 WIDE = 12
-"""Where a regressor gets more numbers than this, polynomials are taken of so many principal components of them."""
+"""Where a regressor gets more numbers than this, polynomials are taken of so many: its inverter's own, and principal
+components of the others."""
 _MOST = 500  # terms of a polynomial
 ALPHAS = (1e-3, 1e-1, 1e1, 1e3)
 
@@ -36,8 +37,11 @@ class Setting:
             return f"leaves={self.leaves}"
         return f"degree={self.degree}, alpha={self.alpha:g}" if self.family == "poly" else f"alpha={self.alpha:g}"
 
-    def build(self, inputs: int, seed: int) -> tuple[Any, str]:
-        """Return an estimator that is not fitted, and the name of its argument for the samples' weights."""
+    def build(self, inputs: int, own: IntArray, seed: int) -> tuple[Any, str]:
+        """Return an estimator that is not fitted, and the name of its argument for the samples' weights.
+
+        own : places of the inverter's own terminals among the inputs.
+        """
         if self.family == "boosting":
             from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -46,6 +50,7 @@ class Setting:
                 early_stopping=False, random_state=seed,
             )  # fmt: skip
             return made, "sample_weight"
+        from sklearn.compose import ColumnTransformer
         from sklearn.decomposition import PCA
         from sklearn.linear_model import Ridge
         from sklearn.pipeline import Pipeline
@@ -53,7 +58,10 @@ class Setting:
 
         steps: list[tuple[str, Any]] = [("scale", StandardScaler())]
         if inputs > WIDE and self.degree > 1:
-            steps.append(("reduce", PCA(WIDE, svd_solver="covariance_eigh")))
+            others = np.setdiff1d(np.arange(inputs), own)
+            components = PCA(WIDE - len(own), svd_solver="covariance_eigh")
+            both = [("own", "passthrough", own.tolist()), ("others", components, others.tolist())]
+            steps.append(("reduce", ColumnTransformer(both)))
         if self.degree > 1:
             steps.append(("powers", PolynomialFeatures(self.degree, include_bias=False)))
             steps.append(("rescale", StandardScaler()))
@@ -79,13 +87,15 @@ class Samples:
     """What a family's regressors are fitted to.
 
     x : for each inverter, (n, inputs).  a : (n, inverters) wanted actions.  room_mvar : (n, inverters), the reactive
-    power that an action of 1 means.  day : (n,) the number of the day that a sample is of.
+    power that an action of 1 means.  day : (n,) the number of the day that a sample is of.  own : for each inverter,
+    the places of its own terminals among its inputs.
     """
 
     x: tuple[FloatArray, ...]
     a: FloatArray
     room_mvar: FloatArray
     day: IntArray
+    own: tuple[IntArray, ...]
 
     def __len__(self) -> int:
         return len(self.day)
@@ -95,8 +105,13 @@ class Samples:
         return Samples(
             tuple(np.concatenate([mine, theirs]) for mine, theirs in zip(self.x, other.x, strict=True)),
             np.concatenate([self.a, other.a]), np.concatenate([self.room_mvar, other.room_mvar]),
-            np.concatenate([self.day, other.day]),
+            np.concatenate([self.day, other.day]), self.own,
         )  # fmt: skip
+
+    def of(self, days: IntArray) -> Samples:
+        """Return the samples of some days."""
+        mine = np.isin(self.day, days)
+        return Samples(tuple(x[mine] for x in self.x), self.a[mine], self.room_mvar[mine], self.day[mine], self.own)
 
 
 @dataclass(frozen=True)
@@ -138,7 +153,7 @@ def cross_validate(samples: Samples, settings: Sequence[Setting], folds: int, se
     cut = day_folds(samples.day, folds)
     settings = [one for one in settings if _terms(one, max(x.shape[1] for x in samples.x)) <= _MOST]
     pieces = [
-        _Fold(x, samples.a[:, k], samples.room_mvar[:, k], train, test, tuple(settings), seed)
+        _Fold(x, samples.a[:, k], samples.room_mvar[:, k], samples.own[k], train, test, tuple(settings), seed)
         for k, x in enumerate(samples.x)
         for train, test in cut
     ]
@@ -156,7 +171,10 @@ def fit(samples: Samples, setting: Setting, seed: int, jobs: int = 1) -> tuple[A
 
     The square of its error is weighted with the square of the room that an action has: what counts is q.
     """
-    pieces = [_Fit(x, samples.a[:, k], samples.room_mvar[:, k], setting, seed) for k, x in enumerate(samples.x)]
+    pieces = [
+        _Fit(x, samples.a[:, k], samples.room_mvar[:, k], samples.own[k], setting, seed)
+        for k, x in enumerate(samples.x)
+    ]
     return tuple(in_order(pieces, jobs))
 
 
@@ -165,6 +183,7 @@ class _Fit:
     x: FloatArray
     a: FloatArray
     room_mvar: FloatArray
+    own: IntArray
     setting: Setting
     seed: int
 
@@ -177,7 +196,7 @@ class _Fit:
             return DummyRegressor(strategy="constant", constant=constant).fit(
                 np.zeros((1, self.x.shape[1])), [constant]
             )
-        estimator, weights = self.setting.build(self.x.shape[1], self.seed)
+        estimator, weights = self.setting.build(self.x.shape[1], self.own, self.seed)
         return estimator.fit(self.x, self.a, **{weights: weight / weight.mean()})
 
 
@@ -188,6 +207,7 @@ class _Fold:
     x: FloatArray
     a: FloatArray
     room_mvar: FloatArray
+    own: IntArray
     train: IntArray
     test: IntArray
     settings: tuple[Setting, ...]
@@ -200,7 +220,7 @@ class _Fold:
         mean = (self.a * self.room_mvar)[train].mean()
         sums = []
         for setting in self.settings:
-            fitted = _Fit(self.x[train], self.a[train], self.room_mvar[train], setting, self.seed)()
+            fitted = _Fit(self.x[train], self.a[train], self.room_mvar[train], self.own, setting, self.seed)()
             answer = np.clip(fitted.predict(self.x[test]), -1.0, 1.0)
             sums.append(((answer * room - q) ** 2).sum())
         return np.array([*sums, ((q - mean) ** 2).sum()])

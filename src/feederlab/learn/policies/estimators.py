@@ -235,6 +235,19 @@ def inputs(layout: Layout, task: ControlTask, count: int, present_q: bool) -> li
     return [np.flatnonzero(~left_out[row] & (layout.index[row] >= 0)) for row in rows]
 
 
+def own_inputs(layout: Layout, task: ControlTask, chosen: Sequence[IntArray]) -> tuple[IntArray, ...]:
+    """Return, for each inverter, which of its regressor's inputs (`inputs`) are read at its own terminals."""
+    found, first_p = [], 3 * task.nodes
+    for k, (columns, node) in enumerate(zip(chosen, task.inverters.node, strict=True)):
+        sources = layout.index[k if layout.shared else 0][columns]
+        mine = [first_p + k, first_p + len(chosen) + k]
+        if node >= 0:
+            mine += [node, task.nodes + node, 2 * task.nodes + node]
+        _, first = np.unique(sources, return_index=True)  # a zone's row has its inverter's own once more
+        found.append(np.sort(first[np.isin(sources[first], mine)]))
+    return tuple(found)
+
+
 def _predicted(estimator: Any, x: FloatArray) -> FloatArray:
     """Return what an estimator answers to (n, inputs); NaN, (n,), where it fails."""
     if x.shape[1] == 0:  # an inverter without supply sees nothing
