@@ -94,13 +94,13 @@ def _tell(rows: list[list[str]], began: float) -> None:
 
 
 NOTES = f"""\
-20 training days and 5 others to judge by, drawn by seed 0 from the year, in the scenario's own steps; teacher \
-`{TEACHER}` in a band that is 0.005 p.u. narrower on both sides, judged in the full one beside itself there. "Kept" is \
-the share of the losses that the teacher saves against droop (`{DROOP}`) or no control; "-" where it saves none, \
-because what it is compared with leaves the band. Leaving the band saves losses: the shares mean something only beside \
-the voltages. "cv": cross-validated over the training days, in closed loop the one, of the answers the other; * the \
-rule that this picks among those of its observation. Rules decide once a step on what the setpoints of the step before have left; droop settles \
-within each step. With more than {WIDE} inputs, polynomials are taken of the \
+20 training days and 5 others to judge by, drawn by seed 0 from the year, in the scenario's own steps. The teacher is \
+`{TEACHER}`; what rules learn from keeps a band that is 0.005 p.u. narrower on both sides, its own row the full one. \
+"Kept" is the share of the losses that the teacher saves against droop (`{DROOP}`) or no control; "-" where it saves \
+none, because what it is compared with leaves the band. Leaving the band saves losses: the shares mean something only \
+beside the voltages. "cv": cross-validated over the training days, the cost in closed loop, the error of the answers; \
+* the rule that the cost picks among those of its observation. Rules decide once a step on what the setpoints of the \
+step before have left; droop settles within each step. With more than {WIDE} inputs, polynomials are taken of the \
 inverter's own and of principal components of the others, {WIDE} in all."""
 
 
