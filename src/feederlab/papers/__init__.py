@@ -19,6 +19,10 @@ PAPERS: dict[str, tuple[str, str]] = {
         "feederlab.papers.opf_baselines:OpfBaselines",
         "base losses, loss-optimal compensation, MATPOWER's optima, gaps of the cone relaxation",
     ),
+    "smart-meter": (
+        "feederlab.papers.smart_meter:SmartMeter",
+        "storage behind smart meters, learnt by each household from its own readings, 18 nodes (Liu et al.)",
+    ),
     "two-timescale": (
         "feederlab.papers.two_timescale:TwoTimescale",
         "capacitors by a DQN once in five minutes over convex inverter control, 47 buses (Yang et al., IEEE TSG 2020)",
