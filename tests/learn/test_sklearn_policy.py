@@ -191,6 +191,26 @@ def test_what_exceeds_the_range_is_cut_and_counted_and_no_number_is_held(case):
     assert "held at 1 of 6" in found.info.status
 
 
+def test_threads_do_not_wait_for_each_other_on_a_single_row(case):
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen = []
+
+    class Spy(LinearRegression):
+        def predict(self, x):
+            seen.append([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"])
+            return super().predict(x)
+
+    made = EstimatorPolicy.of(case, Spy().fit(np.eye(4), np.ones(4)), "local")
+    with threadpool_limits(2, user_api="openmp"):
+        simulate(case.window(case.start, 1), SklearnPolicy(made))
+        after = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"]
+    assert seen
+    assert seen[-1]
+    assert {*seen[-1]} == {1}
+    assert {*after} == {2}
+
+
 def test_a_policy_acts_alike_in_a_fresh_process(case, file):
     short = case.window(case.start + 40 * case.step, 4)
     code = f"""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,10 @@ class EstimatorPolicy:
 
         An estimator that fails, or gives no finite number, answers NaN.
         """
+        with _openmp("sklearn" in sys.modules).limit(limits=1):
+            return self._mean(observation, chosen)
+
+    def _mean(self, observation: Rows, chosen: Sequence[IntArray]) -> FloatArray:
         *many, rows, _ = observation.shape
         flat = observation.reshape(-1, *observation.shape[-2:]).astype(np.float64)
         if len(self.estimators) == 1:
@@ -246,6 +252,18 @@ def own_inputs(layout: Layout, task: ControlTask, chosen: Sequence[IntArray]) ->
         _, first = np.unique(sources, return_index=True)  # a zone's row has its inverter's own once more
         found.append(np.sort(first[np.isin(sources[first], mine)]))
     return tuple(found)
+
+
+@cache
+def _openmp(_loaded: bool) -> Any:
+    """Return what holds OpenMP to one thread.
+
+    Gradient boosting opens a parallel region for every tree.  On a single row its threads do nothing but wait for each
+    other: on a busy machine a hundred times as long as the answer takes.
+    """
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    return ThreadpoolController().select(user_api="openmp")
 
 
 def _predicted(estimator: Any, x: FloatArray) -> FloatArray:
