@@ -96,8 +96,7 @@ def read_estimators(path: Path, kind: str, *, trust: bool = False) -> tuple[list
         estimators = skops.loads(data, trusted=[*TRUSTED, *foreign])
         if not isinstance(estimators, list) or not estimators:
             raise ValueError("it holds no list of estimators")
-        for estimator in estimators:
-            _check_trees(estimator)
+        _check_trees(estimators)
     except Exception as error:
         raise ResultFileError(f"{path} is no usable {kind}: {type(error).__name__}: {error}") from error
     return estimators, about
@@ -179,16 +178,33 @@ def _checksum(record: Mapping[str, Any], entries: Mapping[str, bytes]) -> str:
     return total.hexdigest()
 
 
-def _check_trees(estimator: Any) -> None:
-    """Raise `ValueError` if a tree of gradient boosting leads outside itself, in a circle, or to no such input."""
-    for _, step in getattr(estimator, "steps", ()):
-        _check_trees(step)
-    for stage in getattr(estimator, "_predictors", ()):
-        for tree in stage:
-            nodes, count = tree.nodes, len(tree.nodes)
-            inner = nodes[nodes["is_leaf"] == 0]
-            own = np.flatnonzero(nodes["is_leaf"] == 0)
-            forward = all((inner[side] > own).all() and (inner[side] < count).all() for side in ("left", "right"))
-            known = (inner["feature_idx"] >= 0).all() and (inner["feature_idx"] < estimator.n_features_in_).all()
-            if not (count and forward and known) or inner["is_categorical"].any():
-                raise ValueError("a tree contradicts itself")
+def _check_trees(whole: Any) -> None:
+    """Raise `ValueError` if a tree of gradient boosting leads outside itself, in a circle, or to no such input.
+
+    Every part is looked at: estimators stand inside pipelines, ensembles and regressors of several outputs.
+    """
+    seen, parts = set[int](), [whole]
+    while parts:
+        part = parts.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Mapping):
+            parts += part.values()
+        elif isinstance(part, list | tuple | set) or (isinstance(part, np.ndarray) and part.dtype == object):
+            parts += np.ravel(part) if isinstance(part, np.ndarray) else part
+        elif hasattr(part, "__dict__") and not isinstance(part, type):
+            parts += vars(part).values()
+            for stage in getattr(part, "_predictors", ()):
+                for tree in stage:
+                    _check_tree(tree, part.n_features_in_)
+
+
+def _check_tree(tree: Any, inputs: int) -> None:
+    nodes, count = tree.nodes, len(tree.nodes)
+    inner = nodes[nodes["is_leaf"] == 0]
+    own = np.flatnonzero(nodes["is_leaf"] == 0)
+    forward = all((inner[side] > own).all() and (inner[side] < count).all() for side in ("left", "right"))
+    known = (inner["feature_idx"] >= 0).all() and (inner["feature_idx"] < inputs).all()
+    if not (count and forward and known) or inner["is_categorical"].any():
+        raise ValueError("a tree contradicts itself")
