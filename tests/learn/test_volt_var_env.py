@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
+import pandas as pd
 import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
@@ -234,11 +235,51 @@ def test_an_action_is_a_share_of_what_the_rating_leaves():
         ({"episode": 481}, InputError, "480"),
         ({"days": ["2011-01-01"]}, InputError, "2016"),
         ({"days": []}, InputError, "day"),
+        ({"days": [None]}, InputError, "is no whole day"),
+        ({"reward": 5}, InputError, "the reward must be a sum of terms"),
+        ({"bound": "much"}, InputError, "bound of the action must be a number, not 'much'"),
+        ({"bound": True}, InputError, "bound of the action must be a number"),
+        ({"margin": "small"}, InputError, "margin must be a number"),
+        ({"episode": 2.5}, InputError, "2.5 steps .* whole"),
+        ({"episode": "long"}, InputError, "whole"),
+        ({"engine": 5}, InputError, "engine must be named"),
+        ({"layout": {"scope": "global"}}, InputError, "env.layout"),
+        ({"layout": Layout.of(toy.scenario().task())}, InputError, "105 sources"),
     ],
 )
 def test_impossible_settings_are_refused(settings, error, words):
     with pytest.raises(error, match=words):
         VoltVarEnv(load_scenario("mapdn33"), **({"days": DAYS} | settings))
+
+
+@pytest.mark.parametrize("action", [0.0, None, "x", [0.0] * 5, [np.nan] * 6])
+def test_what_is_no_action_is_refused(action):
+    env = VoltVarEnv(load_scenario("mapdn33"), days=DAYS)
+    env.reset(seed=0)
+    with pytest.raises(InputError, match="actions must be numbers, 6 for each of 1 copies"):
+        env.step(action)
+
+
+def test_one_day_may_be_given_by_itself():
+    assert VoltVarEnv(load_scenario("mapdn33"), days=DAYS[0]).days == (pd.Timestamp(DAYS[0]),)
+
+
+def test_all_copies_begin_where_they_are_told_to():
+    settings, start = {"scenario": load_scenario("mapdn33"), "days": DAYS, "episode": 9}, "2016-12-01T07:00"
+    alone, vector, herd = VoltVarEnv(**settings), VoltVarVectorEnv(3, **settings), VoltVarVecEnv(3, **settings)
+    seen, info = alone.reset(seed=0, options={"start": start})
+    vector.reset(seed=0)
+    begun = vector.reset(options={"start": start, "reset_mask": np.array([True, False, True])})[0]
+    herd.set_options([{"start": start}, {}, {"day": DAYS[0]}])
+    herd.seed(0)
+    other = herd.reset()
+    assert info["time"] == "2016-12-01 07:00:00"
+    assert [str(vector.problem.time(k)) == info["time"] for k in range(3)] == [True, False, True]
+    np.testing.assert_allclose(begun[[0, 2]], np.stack([seen, seen]), rtol=0, atol=1e-6)
+    assert [str(herd.problem.time(k)) for k in (0, 2)] == [info["time"], "2016-06-21 00:00:00"]
+    np.testing.assert_allclose(other[0], seen, rtol=0, atol=1e-6)
+    again = herd.reset()  # what was asked for holds for one reset
+    assert not np.array_equal(again[2], other[2])
 
 
 def test_a_feeder_without_inverters_is_refused():
@@ -249,7 +290,7 @@ def test_a_feeder_without_inverters_is_refused():
         VoltVarEnv(bare)
 
 
-@pytest.mark.parametrize("start", ["2016-06-22", "2016-06-21T12:01", "soon", "2016-06-21T23:57"])
+@pytest.mark.parametrize("start", ["2016-06-22", "2016-06-21T12:01", "soon", "2016-06-21T23:57", "NaT", [1]])
 def test_an_episode_begins_where_one_can(start):
     env = VoltVarEnv(load_scenario("mapdn33"), days=["2016-06-21"], episode=100)
     with pytest.raises(FeederlabError, match=r"2016-06-21"):

@@ -36,6 +36,7 @@ def pick_days(
         If a day is not in the data, is given twice or for both, or if there are not enough days to draw from.
     """
     known = whole_days(scenario)
+    train, holdout = (_several(days) for days in (train, holdout))
     fixed = [() if isinstance(days, int) else _read(days, known, scenario) for days in (train, holdout)]
     both = sorted({*fixed[0]} & {*fixed[1]})
     if both:
@@ -59,6 +60,13 @@ def pick_days(
     return picked[0], picked[1]
 
 
+def _several(days: int | Days | str | pd.Timestamp) -> int | Days:
+    """Return a number of days, or a list of them; a day by itself is a list of one."""
+    if isinstance(days, int | np.integer):
+        return int(days)
+    return [days] if isinstance(days, str | pd.Timestamp) else list(days)
+
+
 def _read(days: Days, known: Sequence[pd.Timestamp], scenario: Scenario) -> tuple[pd.Timestamp, ...]:
     if not len(days):
         raise InputError("no day is given: name at least one, e.g. 2016-06-21, or a number of days to draw")
@@ -66,7 +74,7 @@ def _read(days: Days, known: Sequence[pd.Timestamp], scenario: Scenario) -> tupl
     for day in days:
         try:
             stamp = pd.Timestamp(day)
-        except (ValueError, OverflowError):
+        except (ValueError, TypeError, OverflowError):
             raise InputError(f"{day!r} is no date; write e.g. 2016-06-21") from None
         if stamp not in known:
             raise InputError(

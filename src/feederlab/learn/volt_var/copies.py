@@ -159,6 +159,6 @@ def episode_length(scenario: Scenario, episode: int | None) -> int:
     day = round(pd.Timedelta(days=1) / scenario.step)
     if episode is None:
         return day
-    if not 1 <= episode <= day:
-        raise InputError(f"an episode of {episode} steps does not lie within a day of {day}: give 1 to {day}")
+    if isinstance(episode, bool) or not isinstance(episode, int | np.integer) or not 1 <= episode <= day:
+        raise InputError(f"an episode of {episode} steps does not lie within a day of {day}: give 1 to {day}, whole")
     return int(episode)

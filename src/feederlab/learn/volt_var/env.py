@@ -50,7 +50,7 @@ class VoltVarEnv(gym.Env):  # type: ignore[misc]
             If no episode can begin there.
         """
         super().reset(seed=seed)
-        asked = (options or {}).get("start", (options or {}).get("day"))
+        asked = wanted_start(options)
         day, offset = self.problem.draw(self.np_random) if asked is None else self.problem.place(asked)
         self.problem.begin(np.zeros(1, dtype=np.int64), np.array([day]), np.array([offset]))
         return self._seen(), {"time": str(self.problem.time(0))}
@@ -64,7 +64,7 @@ class VoltVarEnv(gym.Env):  # type: ignore[misc]
             If the action is not one number for each inverter, or no episode is under way.
         """
         time = self.problem.time(0)
-        found = self.problem.step(np.asarray(action, dtype=float)[None, :])
+        found = self.problem.step([action])
         info: dict[str, Any] = {name: float(values[0]) for name, values in found.about.items()}
         info |= {"clipped": int(found.taken.clipped[0]), "time": str(time)}
         seen = found.observation[0].reshape(self.problem.shape)
@@ -82,6 +82,12 @@ class VoltVarEnv(gym.Env):  # type: ignore[misc]
 
     def _seen(self) -> Any:
         return self.problem.observation()[0].reshape(self.problem.shape)
+
+
+def wanted_start(options: Mapping[str, Any] | None) -> Any:
+    """Return the instant at which an episode is to begin; None: at random."""
+    found = (options or {}).get("start")
+    return (options or {}).get("day") if found is None else found
 
 
 def spaces(problem: Problem) -> tuple[Any, Any]:

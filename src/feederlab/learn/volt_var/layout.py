@@ -99,7 +99,7 @@ class Layout:
         wanted = 3 * task.nodes + 2 * len(task.inverters)
         if not centre.shape == scale.shape == (wanted,) or not (np.isfinite(centre).all() and (scale > 0).all()):
             raise InputError(
-                f"the policy's observation has {len(centre)} sources, and this feeder's {task.nodes} nodes and "
+                f"the policy's observation has {centre.size} sources, and this feeder's {task.nodes} nodes and "
                 f"{len(task.inverters)} inverters have {wanted}"
             )
         return cls._made(task, str(record["scope"]), bool(record["identity"]), centre, scale)

@@ -90,13 +90,14 @@ class Problem:
         margin: float = 0.0,
         engine: str | PowerFlow = "auto",
     ) -> None:
-        if count < 1:
-            raise InputError(f"at least one copy is needed, not {count}")
+        if not isinstance(count, int | np.integer) or count < 1:
+            raise InputError(f"at least one copy is needed, and a whole number of them, not {count}")
+        _check_kinds(scenario, reward, bound, margin, layout, engine)
         if not 0 < bound <= 1:
             raise InputError(f"the bound of the action must lie in (0, 1], not {bound}")
         case = load_scenario(scenario) if isinstance(scenario, str) else scenario
         self.scenario = case if step is None else case.resample(step)
-        self.days = pick_days(self.scenario, whole_days(self.scenario) if days is None else list(days), 0, 0)[0]
+        self.days = pick_days(self.scenario, whole_days(self.scenario) if days is None else days, 0, 0)[0]
         self.episode = episode_length(self.scenario, episode)
         self.reward = Reward.parse(reward) if isinstance(reward, str) else reward
         for idle in ("switching", "storage"):
@@ -111,6 +112,8 @@ class Problem:
             layout = Layout.of(task, observation, series)
         elif layout.scope.value != observation:
             raise InputError(f"the layout is of scope {layout.scope.value}, the observation of scope {observation}")
+        else:
+            layout = Layout.from_record(task, layout.record())  # refuses that of another feeder
         self.layout = layout
         flow = self._engine(engine)
         self.copies = Copies(
@@ -151,17 +154,18 @@ class Problem:
         """
         try:
             at = pd.Timestamp(start)
-        except (ValueError, OverflowError):
+            midnight = at.normalize()
+        except (ValueError, TypeError, AttributeError, OverflowError):  # NaT has no midnight
             raise InputError(f"{start!r} is no instant; write e.g. 2016-06-21T12:00") from None
-        steps = (at - at.normalize()) / self.scenario.step
+        steps = (at - midnight) / self.scenario.step
         last = self.copies.days.length - self.episode
-        if at.normalize() not in self.days or steps != int(steps) or steps > last:
+        if midnight not in self.days or steps != int(steps) or steps > last:
             raise InputError(
                 f"no episode of {self.episode} steps can begin at {at}: give an instant of the days "
                 f"({self.days[0].date()} to {self.days[-1].date()}), on a step of {self.scenario.step}, at most "
                 f"{last} steps after midnight"
             )
-        return self.days.index(at.normalize()), int(steps)
+        return self.days.index(midnight), int(steps)
 
     def time(self, copy: int) -> pd.Timestamp:
         """Return the instant of the step that a copy is in."""
@@ -172,7 +176,7 @@ class Problem:
         """Return what is seen now, (copies, rows, entries)."""
         return self.layout.read(self.copies.seen())
 
-    def step(self, actions: FloatArray) -> Stepped:
+    def step(self, actions: Any) -> Stepped:
         """Take one step in all copies.  actions : (copies, inverters) in [-1, 1].
 
         Raises
@@ -180,7 +184,10 @@ class Problem:
         InputError
             If an action has another shape or is no number, or an episode is over or has not begun.
         """
-        actions = np.asarray(actions, dtype=float)
+        try:
+            actions = np.asarray(actions, dtype=float)
+        except (TypeError, ValueError):
+            actions = np.full(0, np.nan)
         if actions.shape != (self.count, self.inverters) or not np.isfinite(actions).all():
             raise InputError(f"actions must be numbers, {self.inverters} for each of {self.count} copies")
         if not self.left.all():
@@ -231,3 +238,18 @@ class Problem:
 
     def _engine(self, wanted: str | PowerFlow) -> PowerFlow:
         return engine(self.scenario.feeder, wanted) if isinstance(wanted, str) else wanted
+
+
+def _check_kinds(scenario: Any, reward: Any, bound: Any, margin: Any, layout: Any, engine: Any) -> None:
+    """Raise `InputError` for what is no such thing at all; a command line, for one, may say anything."""
+    if not isinstance(scenario, Scenario | str):
+        raise InputError(f"the scenario must be a Scenario or the name of one, not {scenario!r}")
+    if not isinstance(reward, Reward | str):
+        raise InputError(f"the reward must be a sum of terms as in 'l1 + 0.1*q_loss', not {reward!r}")
+    for what, value in (("bound of the action", bound), ("margin", margin)):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise InputError(f"the {what} must be a number, not {value!r}")
+    if layout is not None and not isinstance(layout, Layout):
+        raise InputError(f"the layout must be that of an environment (env.layout), not {type(layout).__name__}")
+    if not isinstance(engine, str) and not callable(getattr(engine, "solve_batch", None)):
+        raise InputError(f"the power-flow engine must be named or made ready, not {engine!r}")

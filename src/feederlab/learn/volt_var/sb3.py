@@ -31,9 +31,9 @@ class VoltVarVecEnv(VecEnv):  # type: ignore[misc]
     def reset(self) -> Any:
         """Begin an episode in every copy."""
         self.herd.seed(self._seeds)
+        self.herd.begin(np.arange(self.num_envs), self._options)
         self._reset_seeds()
         self._reset_options()
-        self.herd.begin(np.arange(self.num_envs))
         return self.herd.seen()
 
     def step_async(self, actions: Any) -> None:

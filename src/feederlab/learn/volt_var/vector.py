@@ -9,7 +9,7 @@ import numpy as np
 
 from feederlab.errors import InputError
 from feederlab.learn.extra import need
-from feederlab.learn.volt_var.env import spaces
+from feederlab.learn.volt_var.env import spaces, wanted_start
 from feederlab.learn.volt_var.problem import Problem, Stepped
 from feederlab.models.arrays import IntArray
 
@@ -35,9 +35,16 @@ class Herd:
             if seed is not None:
                 self.random[k] = np_random(seed)[0]
 
-    def begin(self, which: IntArray) -> None:
-        """Begin episodes at random in some copies."""
-        drawn = np.array([self.problem.draw(self.random[k]) for k in which], dtype=np.int64).reshape(-1, 2)
+    def begin(self, which: IntArray, options: Sequence[Mapping[str, Any] | None] = ()) -> None:
+        """Begin episodes in some copies: at the instant that a copy's `options` name (`VoltVarEnv`), else at random."""
+        asked = [wanted_start(options[k]) if options else None for k in which]
+        drawn = np.array(
+            [
+                self.problem.draw(self.random[k]) if start is None else self.problem.place(start)
+                for k, start in zip(which, asked, strict=True)
+            ],
+            dtype=np.int64,
+        ).reshape(-1, 2)
         self.problem.begin(which, drawn[:, 0], drawn[:, 1])
 
     def seen(self) -> Any:
@@ -92,13 +99,17 @@ class VoltVarVectorEnv(VectorEnv):  # type: ignore[misc]
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode in every copy, or in those of ``options["reset_mask"]``; copy k is seeded seed + k."""
+        """Begin an episode in every copy, or in those of ``options["reset_mask"]``; copy k is seeded seed + k.
+
+        Other options are those of `VoltVarEnv`, and concern every copy that begins.
+        """
         if isinstance(seed, int):
             seed = [seed + k for k in range(self.num_envs)]
         if seed is not None:
             self.herd.seed(seed)
         mask = (options or {}).get("reset_mask")
-        self.herd.begin(np.arange(self.num_envs) if mask is None else np.flatnonzero(mask))
+        which = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
+        self.herd.begin(which, [options] * self.num_envs)
         return self.herd.seen(), {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
