@@ -77,8 +77,11 @@ class Dated(Tracking):
         return seen, info
 
 
-TRACKING, FORGETFUL, DATED, LIMITED = (f"tiny/{name}-v0" for name in ("Tracking", "Forgetful", "Dated", "Limited"))
+TRACKING, FORGETFUL, DATED, LIMITED, UNMADE = (
+    f"tiny/{name}-v0" for name in ("Tracking", "Forgetful", "Dated", "Limited", "Unmade")
+)
 gym.register(TRACKING, entry_point="tiny_envs:Tracking")
 gym.register(FORGETFUL, entry_point="tiny_envs:Forgetful")
 gym.register(DATED, entry_point="tiny_envs:Dated")
 gym.register(LIMITED, entry_point="tiny_envs:Tracking", max_episode_steps=3)
+gym.register(UNMADE, entry_point="tiny_envs_without_a_home:Missing")

@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
+import stable_baselines3
 import torch
 
 import toy_banks
@@ -17,9 +18,10 @@ from feederlab.learn.policies.actor import ActorPolicy
 from feederlab.learn.settings import DqnSettings, PpoSettings, SacSettings, Td3Settings
 from feederlab.learn.tensors import read_tensors
 from feederlab.learn.train import Stopped, train
+from feederlab.learn.training.any_env import AnySubject
 from feederlab.learn.training.network import Network
 from feederlab.learn.volt_var.env import VoltVarEnv
-from tiny_envs import DATED, FORGETFUL, LIMITED, TRACKING
+from tiny_envs import DATED, FORGETFUL, LIMITED, TRACKING, UNMADE
 
 SMALL = {"hidden": (8, 8), "critic_hidden": (16,)}
 SETTINGS = {
@@ -208,8 +210,16 @@ def test_tensorboard_shows_each_step_once_after_a_resumed_training(tmp_path):
     ("algorithm", "settings", "steps"),
     [
         ("ppo", PpoSettings(hidden=(32,), critic_hidden=(32,), rollout=16, batch=64, learning_rate=0.02), 6_000),
-        ("sac", SacSettings(hidden=(32,), critic_hidden=(64,), warm_up=100, batch=64, gradient_steps=1, learning_rate=5e-3), 700),
-        ("td3", Td3Settings(hidden=(32,), critic_hidden=(64,), warm_up=100, batch=64, gradient_steps=1, learning_rate=5e-3), 700),
+        (
+            "sac",
+            SacSettings(hidden=(32,), critic_hidden=(64,), warm_up=100, batch=64, gradient_steps=1, learning_rate=5e-3),
+            700,
+        ),
+        (
+            "td3",
+            Td3Settings(hidden=(32,), critic_hidden=(64,), warm_up=100, batch=64, gradient_steps=1, learning_rate=5e-3),
+            700,
+        ),
     ],
 )
 def test_every_learner_follows_what_it_sees(algorithm, settings, steps, rows, tmp_path):
@@ -268,6 +278,9 @@ def test_an_environment_with_days_of_its_own_is_judged_on_others(tmp_path):
         ("ppo", {"arguments": {"days": "x"}}, "the argument 'days' of feederlab/VoltVar-v0 is set by the training"),
         ("ppo", {"env": CAPACITORS, "arguments": {"bound": 1}}, "unknown argument of feederlab/Capacitors-v0 'bound'"),
         ("ppo", {"env": TRACKING, "arguments": {"bound": 1}}, "unknown argument of tiny/Tracking-v0 'bound'"),
+        ("ppo", {"env": UNMADE}, "tiny/Unmade-v0 cannot be made: ModuleNotFoundError"),
+        ("ppo", {"env": TRACKING, "arguments": {"width": "x"}}, "tiny/Tracking-v0 cannot be made: TypeError"),
+        ("dqn", {"arguments": {"fast": 5}}, "the fast controller must be a controller or its spec"),
         ("ppo", {"env": FORGETFUL}, r"tiny/Forgetful-v0 has no state\(\)"),
         ("ppo", {"env": LIMITED}, "end them itself"),
         (
@@ -298,6 +311,7 @@ def test_our_own_environments_need_a_scenario(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "more", "message"),
     [
+        (PpoSettings, {"log_std": float("nan")}, "log_std must lie in"),
         (PpoSettings, {"batch": 1}, "at least 2 transitions"),
         (PpoSettings, {"activation": "gelu"}, "tanh or relu"),
         (PpoSettings, {"clip": 0.0}, "clip, max_gradient above 0"),
@@ -319,6 +333,28 @@ def test_our_own_environments_need_a_scenario(tmp_path):
 def test_settings_that_cannot_be_are_refused(kind, more, message):
     with pytest.raises(InputError, match=message):
         kind(**more)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "td3"])
+def test_a_training_that_diverges_says_so(algorithm, tmp_path, monkeypatch):
+    settings = {"ppo": PpoSettings(rollout=8, batch=8), "td3": Td3Settings(warm_up=8, batch=8)}[algorithm]
+
+    def burst(self, *_, **__):  # as a learning rate that is too large ends
+        for weights in self.policy.parameters():
+            weights.data.fill_(float("nan"))
+
+    monkeypatch.setattr(getattr(stable_baselines3, algorithm.upper()), "train", burst)
+    with pytest.raises(InputError, match=r"has diverged by step \d+: a weight is no finite number"):
+        train(algorithm, None, tmp_path / "out", env=TRACKING, steps=64, settings=settings)
+
+
+def test_a_score_that_is_no_number_is_never_the_best(tmp_path, monkeypatch):
+    scores = iter([float("nan"), -2.0, float("nan"), -3.0, -1.0])
+    monkeypatch.setattr(AnySubject, "judge", lambda *_: {"reward": next(scores)})
+    made = train(
+        "ppo", None, tmp_path / "out", env=TRACKING, steps=40, evaluate_every=8, settings=PpoSettings(rollout=8)
+    )
+    assert made.curve["best"].tolist() == [True, True, False, False, True]
 
 
 def test_sac_may_keep_a_fixed_weight_of_the_entropy(tmp_path):

@@ -102,6 +102,8 @@ class CapacitorsEnv(gym.Env):  # type: ignore[misc]
         observation: Observation | None = None,
         cost_scale: float | None = None,
     ) -> None:
+        if not isinstance(fast, Controller | str):
+            raise InputError(f"the fast controller must be a controller or its spec, e.g. 'lindistflow', not {fast!r}")
         case = load_scenario(scenario) if isinstance(scenario, str) else scenario
         self.scenario = case if step is None else case.resample(step)
         feeder, self.every = self.scenario.feeder, every

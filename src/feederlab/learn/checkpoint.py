@@ -16,7 +16,7 @@ from feederlab.learn.training.memory import put, taken
 from feederlab.learn.training.subject import restore, state_of
 
 KIND = "feederlab checkpoint"
-_NAME = re.compile(r"step-(\d{9})\.safetensors")
+_NAME = re.compile(r"step-(\d{9,})\.safetensors")
 
 
 class Checkpoints:

@@ -94,6 +94,8 @@ class PpoSettings:
         _not_negative(self, "entropy", "value_weight")
         if self.activation not in ("tanh", "relu"):
             raise InputError(f"activation must be tanh or relu, not {self.activation!r}")
+        if not -20 <= self.log_std <= 2:
+            raise InputError(f"log_std must lie in [-20, 2], not {self.log_std}: actions lie in [-1, 1]")
         if self.batch < 2:
             raise InputError(f"a batch of PPO must hold at least 2 transitions, not {self.batch}")
 

@@ -56,7 +56,7 @@ def read_tensors(path: Path, kind: str, remedy: str = "") -> tuple[Arrays, dict[
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
         arrays, about = load(data), dict(json.loads(header["feederlab"]))
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ResultFileError(f"{path} is damaged or no {kind}: {error}{end}") from error
     if about.get("kind") != kind:
         raise ResultFileError(f"{path} is no {kind}{end}")

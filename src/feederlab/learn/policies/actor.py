@@ -202,7 +202,6 @@ SWITCHES = "it is the slow layer of two_timescale:slow=dqn,policy=FILE"
 
 
 def local_differences(trained: Mapping[str, Any], task: ControlTask) -> list[str]:
-    """Return in words how what a LOCAL task shows differs from the feeder that a policy was `trained` on."""
     """Return in words how a task that shows no grid differs from the feeder that a policy was `trained` on."""
     found = []
     if len(trained["buses"]) != task.nodes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from feederlab.errors import InputError, UnknownNameError
+from feederlab.errors import FeederlabError, InputError, UnknownNameError
 from feederlab.learn.days import Days as Wanted
 from feederlab.learn.days import pick_days
 from feederlab.learn.extra import need
@@ -48,6 +48,8 @@ class AnySubject:
             spec = gym.spec(name)
             maker = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
         except (gym.error.Error, ImportError, AttributeError) as error:
+            if name in gym.registry:
+                raise InputError(f"the environment {name} cannot be made: {type(error).__name__}: {error}") from error
             ours = [known for known in gym.registry if known.startswith("feederlab/")]
             raise UnknownNameError("environment", name, ours) from error
         takes = inspect.signature(maker).parameters
@@ -110,4 +112,9 @@ class AnySubject:
 
     def _made(self, days: Days) -> Any:
         more = {"days": list(days)} if self.scenario is not None and days else {}
-        return gym.make(self._spec, **self._arguments, **more, disable_env_checker=True).unwrapped
+        try:
+            return gym.make(self._spec, **self._arguments, **more, disable_env_checker=True).unwrapped
+        except FeederlabError:
+            raise
+        except Exception as error:  # it is not ours, and may raise anything
+            raise InputError(f"the environment {self.name} cannot be made: {type(error).__name__}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import time
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from feederlab import answer, atomic
-from feederlab.errors import ResultFileError
+from feederlab.errors import InputError, ResultFileError
 from feederlab.learn.checkpoint import Checkpoints
 from feederlab.learn.extra import need
 from feederlab.learn.training.algorithms import make_model
@@ -121,16 +122,33 @@ class Run:
         done = model.num_timesteps
         if done < steps:
             with TensorBoard(model, self.folder / LOGS if self.plan.tensorboard else None, done) as self.board:
-                with suppress(TimeIsUp):
+                with suppress(TimeIsUp), self._diverging():
                     model.learn(
                         steps - done, callback=_Watch(self), log_interval=None, reset_num_timesteps=not self._resumed
                     )
+                self._check_finite()
                 if not self.rows or self.rows[-1]["step"] != model.num_timesteps:
                     self.evaluate()
             self.save()
         curve = pd.DataFrame(self.rows)
         self._write_curve()
         return Training(self.folder, self.folder / POLICY, curve)
+
+    @contextmanager
+    def _diverging(self) -> Iterator[None]:
+        """Say so in one line if weights that are no numbers are why something fails."""
+        try:
+            yield
+        except (ValueError, FloatingPointError, InputError):
+            self._check_finite()
+            raise
+
+    def _check_finite(self) -> None:
+        if not all(bool(torch.isfinite(weights).all()) for weights in self.model.policy.parameters()):
+            raise InputError(
+                f"the training has diverged by step {self.model.num_timesteps}: a weight is no finite number. Begin "
+                "anew with a smaller learning rate, or smaller costs in the reward"
+            )
 
     def save(self) -> Path:
         """Write a checkpoint."""
@@ -166,7 +184,8 @@ class Run:
         before = [row for row in self.rows if row["best"]]
 
         def order(of: Callable[[str], float]) -> list[float]:
-            return [-of(name[1:]) if name.startswith("-") else of(name) for name in self.plan.best]
+            found = (-of(name[1:]) if name.startswith("-") else of(name) for name in self.plan.best)
+            return [-math.inf if math.isnan(value) else value for value in found]  # no score is the worst
 
         return not before or order(scores.__getitem__) > order(lambda name: float(before[-1][f"holdout_{name}"]))
 
