@@ -249,15 +249,17 @@ def test_the_best_setting_is_chosen_and_processes_change_nothing(case):
     np.testing.assert_allclose(three[2].predict(x), 0.0)
 
 
-def test_wide_observations_are_reduced_before_powers_are_taken():
+def test_powers_are_taken_of_the_own_terminals_and_the_rest_counts_as_it_is():
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(300, 40))
-    samples = Samples((x,), np.tanh(x[:, :1]), np.ones((300, 1)), np.repeat(np.arange(6), 50), (OWN + 7,))
-    scores = cross_validate(samples, FAMILIES["poly"], 3, 0)
-    assert {one.setting.degree for one in scores} == {2, 3}  # degree 4 of 12 components has 1819 terms
-    fitted = fit(samples, scores[0].setting, 0)[0]
-    assert fitted[:-1].transform(x[:2]).shape == (2, 90)
-    np.testing.assert_allclose(fitted[:2].transform(x)[:, :2], fitted[0].transform(x)[:, [7, 8]])  # its own as they are
+    x = rng.uniform(-1, 1, size=(300, 40))
+    own = np.array([3, 17])
+    a = 0.4 * x[:, 3] * x[:, 17] + 0.3 * x[:, 30] - 0.2 * x[:, 0]
+    day = np.repeat(np.arange(6), 50)
+    samples = Samples((x, x), np.stack([a, x[:, 5] * x[:, 6]], axis=1), np.ones((300, 2)), day, (own, own))
+    fitted = fit(samples, Setting("poly", 2, 1e-3), 0)
+    assert fitted[0][:-1].transform(x[:2]).shape == (2, 5 + 38)
+    np.testing.assert_allclose(fitted[0].predict(x), a, atol=1e-4)
+    assert np.abs(fitted[1].predict(x) - x[:, 5] * x[:, 6]).max() > 0.3  # a product of others' readings is not there
 
 
 def test_what_a_training_writes_and_says(made, case):

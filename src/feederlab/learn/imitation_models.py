@@ -12,10 +12,6 @@ from feederlab.errors import InputError
 from feederlab.learn.imitation_lessons import in_order
 from feederlab.models.arrays import FloatArray, IntArray
 
-WIDE = 12
-"""Where a regressor gets more numbers than this, polynomials are taken of so many: its inverter's own, and principal
-components of the others."""
-_MOST = 500  # terms of a polynomial
 ALPHAS = (1e-3, 1e-1, 1e1, 1e3)
 
 
@@ -23,8 +19,9 @@ ALPHAS = (1e-3, 1e-1, 1e1, 1e3)
 class Setting:
     """One choice within a family.
 
-    family : ``"linear"`` or ``"poly"`` (polynomial of `degree` + ridge regression with `alpha`), or ``"boosting"``
-    (histogram gradient boosting with at most `leaves` leaves to a tree).
+    family : ``"linear"`` or ``"poly"`` (ridge regression with `alpha` on a polynomial of `degree` in what the inverter
+    reads at its own terminals, and linear in everything else), or ``"boosting"`` (histogram gradient boosting with at
+    most `leaves` leaves to a tree).
     """
 
     family: str
@@ -51,20 +48,17 @@ class Setting:
             )  # fmt: skip
             return made, "sample_weight"
         from sklearn.compose import ColumnTransformer
-        from sklearn.decomposition import PCA
         from sklearn.linear_model import Ridge
         from sklearn.pipeline import Pipeline
         from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
         steps: list[tuple[str, Any]] = [("scale", StandardScaler())]
-        if inputs > WIDE and self.degree > 1:
-            others = np.setdiff1d(np.arange(inputs), own)
-            components = PCA(WIDE - len(own), svd_solver="covariance_eigh")
-            both = [("own", "passthrough", own.tolist()), ("others", components, others.tolist())]
-            steps.append(("reduce", ColumnTransformer(both)))
         if self.degree > 1:
-            steps.append(("powers", PolynomialFeatures(self.degree, include_bias=False)))
-            steps.append(("rescale", StandardScaler()))
+            powers = PolynomialFeatures(self.degree, include_bias=False)
+            others = np.setdiff1d(np.arange(inputs), own).tolist()
+            if others:
+                powers = ColumnTransformer([("own", powers, own.tolist()), ("others", "passthrough", others)])
+            steps += [("powers", powers), ("rescale", StandardScaler())]
         return Pipeline([*steps, ("ridge", Ridge(alpha=self.alpha))]), "ridge__sample_weight"
 
 
@@ -151,7 +145,6 @@ def day_folds(day: IntArray, folds: int) -> list[tuple[IntArray, IntArray]]:
 def cross_validate(samples: Samples, settings: Sequence[Setting], folds: int, seed: int, jobs: int = 1) -> list[Score]:
     """Return the score of each setting, cross-validated by `day_folds`; the pieces are done in `jobs` processes."""
     cut = day_folds(samples.day, folds)
-    settings = [one for one in settings if _terms(one, max(x.shape[1] for x in samples.x)) <= _MOST]
     pieces = [
         _Fold(x, samples.a[:, k], samples.room_mvar[:, k], samples.own[k], train, test, tuple(settings), seed)
         for k, x in enumerate(samples.x)
@@ -224,12 +217,3 @@ class _Fold:
             answer = np.clip(fitted.predict(self.x[test]), -1.0, 1.0)
             sums.append(((answer * room - q) ** 2).sum())
         return np.array([*sums, ((q - mean) ** 2).sum()])
-
-
-def _terms(setting: Setting, inputs: int) -> int:
-    from math import comb
-
-    if setting.family != "poly":
-        return 0
-    reduced = min(inputs, WIDE)
-    return comb(reduced + setting.degree, setting.degree) - 1
