@@ -62,7 +62,7 @@ def test_a_plain_user_makes_it_from_a_scenario_by_name(scenario):
     seen, about = env.reset(seed=1)
     assert about == {"day": DAYS[0]}
     assert seen in env.observation_space
-    added = SmartMeterEnv(scenario=smart_meter_scenario(0), bus="Bus R10", storage=(0.02, 0.5), days=DAYS[:1])
+    added = SmartMeterEnv(scenario=smart_meter_scenario(0), bus="Bus R10", storage="0.02:0.5", days=DAYS[:1])
     battery = added.rehearsal.battery
     assert (battery.p_max_mw, battery.e_max_mwh, battery.e_min_mwh) == pytest.approx((0.02, 0.45, 0.05))
 
@@ -75,6 +75,7 @@ def test_a_plain_user_makes_it_from_a_scenario_by_name(scenario):
         ({"scenario": smart_meter_scenario(3), "bus": "R16"}, "no bus 'R16'"),
         ({"scenario": smart_meter_scenario(3), "bus": "Bus R10", "days": DAYS[:1]}, "no storage at bus Bus R10"),
         ({"scenario": smart_meter_scenario(3), "bus": 999}, "no bus 999"),
+        ({"scenario": smart_meter_scenario(0), "bus": "Bus R10", "storage": "much"}, "write MW:MWh"),
     ],
 )
 def test_what_cannot_be_made_says_why(wrong, message):

@@ -59,7 +59,7 @@ class SmartMeterEnv(gym.Env):  # type: ignore[misc]
     days
         Midnights of the days to draw from; default: all of the history's, or the first of the scenario's.
     storage
-        (MW, MWh) of a unit to add at `bus` where the scenario has none there.
+        (MW, MWh), or ``"MW:MWh"``, of a unit to add at `bus` where the scenario has none there.
     step
         Length of a step of the scenario; default: the scenario's.
 
@@ -81,7 +81,7 @@ class SmartMeterEnv(gym.Env):  # type: ignore[misc]
         *,
         scenario: Scenario | str | None = None,
         bus: int | str | None = None,
-        storage: tuple[float, float] | None = None,
+        storage: tuple[float, float] | str | None = None,
         step: str | None = None,
         stages: Stages = "H",
         seed: int = 0,

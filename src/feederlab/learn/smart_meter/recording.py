@@ -62,14 +62,14 @@ def recorded(
     bus: int | str,
     *,
     days: Sequence[str | pd.Timestamp] | None = None,
-    storage: tuple[float, float] | None = None,
+    storage: tuple[float, float] | str | None = None,
     step: str | None = None,
     seed: int = 0,
 ) -> MeterHistory:
     """Return the history of one household, for a scenario by name and a bus by name or index.
 
-    storage : (MW, MWh) of a unit to add at the bus where none stands there.  days : default: the first 14 of the
-    scenario.
+    storage : (MW, MWh), or ``"MW:MWh"``, of a unit to add at the bus where none stands there.
+    days : default: the first 14 of the scenario.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def recorded(
     at = bus_index(case, bus)
     units = case.feeder.storages
     if storage is not None and not (units.bus == at).any():
-        case = case.with_devices(storages={at: storage})
+        case = case.with_devices(storages={at: _size(storage)})
         units = case.feeder.storages
     if not (units.bus == at).any():
         have = ", ".join(map(str, sorted(units.bus.tolist()))) or "none"
@@ -93,6 +93,14 @@ def recorded(
 
 
 _DAYS = 14
+
+
+def _size(storage: tuple[float, float] | str) -> tuple[float, float]:
+    try:
+        p_mw, e_mwh = map(float, storage.split(":") if isinstance(storage, str) else storage)
+    except (TypeError, ValueError):
+        raise InputError(f"storage={storage!r} is no size of a unit; write MW:MWh, e.g. 0.06:3.0") from None
+    return p_mw, e_mwh
 
 
 def bus_index(scenario: Scenario, bus: int | str) -> int:
