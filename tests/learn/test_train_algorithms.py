@@ -348,6 +348,13 @@ def test_a_training_that_diverges_says_so(algorithm, tmp_path, monkeypatch):
         train(algorithm, None, tmp_path / "out", env=TRACKING, steps=64, settings=settings)
 
 
+def test_a_finished_training_whose_policy_is_gone_says_so(tmp_path):
+    more = {"env": TRACKING, "steps": 16, "settings": PpoSettings(rollout=8, batch=8)}
+    train("ppo", None, tmp_path / "out", **more).policy.unlink()
+    with pytest.raises(ResultFileError, match="policy.safetensors is gone"):
+        train("ppo", None, tmp_path / "out", **more, resume=True)
+
+
 def test_a_score_that_is_no_number_is_never_the_best(tmp_path, monkeypatch):
     scores = iter([float("nan"), -2.0, float("nan"), -3.0, -1.0])
     monkeypatch.setattr(AnySubject, "judge", lambda *_: {"reward": next(scores)})

@@ -130,6 +130,8 @@ class Run:
                 if not self.rows or self.rows[-1]["step"] != model.num_timesteps:
                     self.evaluate()
             self.save()
+        if not (self.folder / POLICY).is_file():
+            raise ResultFileError(f"{self.folder / POLICY} is gone, and no later step will write it: give --overwrite")
         curve = pd.DataFrame(self.rows)
         self._write_curve()
         return Training(self.folder, self.folder / POLICY, curve)
