@@ -351,7 +351,7 @@ def test_a_training_that_diverges_says_so(algorithm, tmp_path, monkeypatch):
 def test_a_finished_training_whose_policy_is_gone_says_so(tmp_path):
     more = {"env": TRACKING, "steps": 16, "settings": PpoSettings(rollout=8, batch=8)}
     train("ppo", None, tmp_path / "out", **more).policy.unlink()
-    with pytest.raises(ResultFileError, match="policy.safetensors is gone"):
+    with pytest.raises(ResultFileError, match=r"policy\.safetensors is gone"):
         train("ppo", None, tmp_path / "out", **more, resume=True)
 
 
