@@ -237,7 +237,7 @@ def test_the_best_setting_is_chosen_and_processes_change_nothing(case):
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, size=(400, 3))
     a = np.stack([x[:, 0] ** 2 - 0.5, x[:, 1] * x[:, 2], np.zeros(400)], axis=1)
-    samples = Samples((x, x, x), a, np.ones((400, 3)), np.repeat(np.arange(8), 50), (OWN,) * 3)
+    samples = Samples((x, x, x), a, np.ones((400, 3)), np.repeat(np.arange(8), 50), (np.arange(3),) * 3)
     few = [FAMILIES["linear"][0], FAMILIES["boosting"][0]]
     alone, together = (cross_validate(samples, few, 2, 0, jobs) for jobs in (1, 2))
     assert alone == together
