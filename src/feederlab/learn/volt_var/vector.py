@@ -123,8 +123,8 @@ class VoltVarVectorEnv(VectorEnv):  # type: ignore[misc]
             final = np.full(self.num_envs, None, dtype=object)
             for k in ended:
                 final[k] = last[k]
-            info["final_obs"], info["_final_obs"] = final, done
             info["final_info"], info["_final_info"] = dict(info), done
+            info["final_obs"], info["_final_obs"] = final, done
             for name in found.about:  # a copy that began anew has taken no step yet
                 info[f"_{name}"] = ~done
         return seen, found.reward, found.lost, found.over, info
