@@ -131,11 +131,31 @@ def test_polynomials_are_fitted_on_no_test_day() -> None:
         assert not {*span} & {*test}
 
 
-def test_what_was_not_finished_is_not_taken_over(tmp_path: Path) -> None:
-    assert left(tmp_path, 10) is None
-    (tmp_path / "bus-10").mkdir()
-    (tmp_path / "bus-10" / "log.json").write_text("{}")
-    assert left(tmp_path, 10) is None
+def test_only_the_answer_to_the_same_lesson_is_taken_over(tmp_path: Path) -> None:
+    from feederlab.learn.policies.actor import Actor
+    from feederlab.learn.smart_meter.estimate import fit_voltage_model
+    from feederlab.learn.smart_meter.household import Household
+    from feederlab.learn.smart_meter.lesson import AgentSettings, Lesson
+    from feederlab.learn.smart_meter.sight import Sight
+
+    history = Recorded(3, "R14", (DAY,), 0)()
+    lesson, folder = Lesson(history, AgentSettings(stages="raw"), 3), tmp_path / "bus-10"
+    layers = ((np.zeros((1, 7), np.float32), np.zeros(1, np.float32)),)
+    assert history.battery is not None
+    household = Household(
+        Actor(layers), Sight(0.0, 1.0), fit_voltage_model(history, stages="raw"), history.battery, 900.0, BAND,
+        lesson.record(), {},
+    )  # fmt: skip
+    assert left(tmp_path, 10, lesson) is None
+    household.save(folder)
+    assert left(tmp_path, 10, lesson) is None  # killed before its log was written
+    (folder / "log.json").write_text("{}")
+    assert left(tmp_path, 10, lesson) is not None
+    for other in (
+        replace(lesson, seed=4), replace(lesson, settings=AgentSettings(stages="raw", steps=1)),
+        replace(lesson, history=Recorded(3, "R14", (DAY,), 1)()),
+    ):  # fmt: skip
+        assert left(tmp_path, 10, other) is None
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def _teach(study: SmartMeter, train: Days, base: Path, how: How) -> dict[tuple[i
     found: dict[tuple[int, int], dict[int, Taught]] = {}
     for (agents, seed), those in lessons.items():
         folder = folders(base, agents, seed)
-        done = {bus: one for bus in those if how.resume and (one := left(folder, bus)) is not None}
+        done = {bus: one for bus, it in those.items() if how.resume and (one := left(folder, bus, it)) is not None}
         rest = {bus: lesson for bus, lesson in those.items() if bus not in done}
 
         def tell(bus: int, _: Any) -> None:

@@ -22,7 +22,7 @@ from feederlab.learn.smart_meter.agents import Taught, household_folder
 from feederlab.learn.smart_meter.controller import SmartMeterAgents
 from feederlab.learn.smart_meter.history import MeterHistory
 from feederlab.learn.smart_meter.household import Household
-from feederlab.learn.smart_meter.lesson import AgentSettings
+from feederlab.learn.smart_meter.lesson import AgentSettings, Lesson
 from feederlab.learn.smart_meter.recording import record
 from feederlab.learn.smart_meter.reward import RelaxedReward
 from feederlab.learn.voltage_polynomial import fit_polynomial
@@ -229,11 +229,12 @@ def gap_between(test: Days) -> tuple[pd.Timestamp, int]:
     return start, min(length, 24)
 
 
-def left(folder: Path, bus: int) -> Taught | None:
-    """Return what an agent has left behind in an earlier run, None if it did not come to its end."""
+def left(folder: Path, bus: int, lesson: Lesson) -> Taught | None:
+    """Return what an earlier run's agent made of this lesson, None if it was another or did not come to its end."""
     here = household_folder(folder, bus)
     try:
-        Household.load(here)
+        if Household.load(here).training != lesson.record():
+            return None
         return Taught(here, json.loads((here / "log.json").read_text(encoding="utf-8")), math.nan)
     except (OSError, ValueError, ResultFileError):
         return None

@@ -61,10 +61,9 @@ def learn(lesson: Lesson) -> Learnt:
     rehearsal = Rehearsal(lesson.history, model, settings.reward, settings.band, copies=settings.copies)
     actor, curve = ppo(SmartMeterVecEnv(rehearsal), settings, lesson.seed)
     done = time.perf_counter()
-    about = {"method": "ppo", "settings": settings.to_dict(), "seed": lesson.seed}
     made = {name: version(name) for name in ("feederlab", "torch", "stable-baselines3", "gymnasium", "numpy")}
     household = Household(
-        actor, rehearsal.sight, model, rehearsal.battery, lesson.history.step_s, settings.band, about, made
+        actor, rehearsal.sight, model, rehearsal.battery, lesson.history.step_s, settings.band, lesson.record(), made
     )  # fmt: skip
     log = {"fit_s": fitted - began, "train_s": done - fitted, "steps": settings.steps, "curve": curve}
     return Learnt(household, log)

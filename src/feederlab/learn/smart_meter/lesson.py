@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -87,6 +88,15 @@ class Lesson:
             raise InputError(f"the household {self.history.name!r} has no storage: there is nothing to learn for it")
         if self.seed < 0:
             raise InputError(f"the seed must not be negative, not {self.seed}")
+
+    def record(self) -> dict[str, Any]:
+        """Return, JSON-ready, all that the answer depends on, the readings by their checksum."""
+        own, total = self.history, hashlib.sha256(self.history.times.as_unit("ns").asi8.tobytes())
+        for values in (own.vm, own.demand_p_mw, own.demand_q_mvar, own.storage_p_mw):
+            total.update(values.tobytes())
+        total.update(repr((own.step_s, own.battery)).encode())
+        about = {"method": "ppo", "settings": self.settings.to_dict(), "seed": self.seed}
+        return about | {"readings_sha256": total.hexdigest()}
 
     def save(self, folder: str | Path) -> Path:
         """Write the lesson to a folder."""
