@@ -19,6 +19,7 @@ from feederlab.scenarios import load_scenario
 
 TEACHER = "opf:method=sqp"
 DAYS: dict[str, Any] = {"teacher": TEACHER, "days": 20, "holdout": 5, "jobs": 2}
+STEP = "15min"
 LOCAL, WIDER = ("linear", "poly", "boosting"), ("poly",)
 GRIDS = {"mapdn33": ("zone", "global"), "cigre_lv": ("zone", "global"), "simbench:1-LV-rural2--2-no_sw": ("global",)}
 """scenario -> the observations beside the local one."""
@@ -63,7 +64,7 @@ def main(write: bool = False) -> None:
 
 
 def _learn(name: str, out: Path, **change: Any) -> Imitation:
-    return train_imitation(load_scenario(name), out, **{**DAYS, **change})
+    return train_imitation(load_scenario(name, step=STEP), out, **{**DAYS, **change})
 
 
 def _rows(found: Imitation, *, whole: bool = False) -> list[list[str]]:
@@ -93,7 +94,7 @@ def _tell(rows: list[list[str]], began: float) -> None:
 
 
 NOTES = f"""\
-20 training days and 5 others to judge by, drawn by seed 0 from the year, in the scenario's own steps. The teacher is \
+20 training days and 5 others to judge by, drawn by seed 0 from the year, in steps of {STEP}. The teacher is \
 `{TEACHER}`; what rules learn from keeps a band that is 0.005 p.u. narrower on both sides, its own row the full one. \
 "Kept" is the share of the losses that the teacher saves against droop (`{DROOP}`) or no control; "-" where it saves \
 none, because what it is compared with leaves the band. Leaving the band saves losses: the shares mean something only \

@@ -233,6 +233,20 @@ def test_cross_validated_error_against_a_plain_loop():
     assert score.r2 == pytest.approx(1 - total / about)
 
 
+def test_sharing_powers_between_alphas_changes_no_score():
+    rng = np.random.default_rng(0)
+    x, day = rng.uniform(-1, 1, size=(120, 5)), np.repeat(np.arange(6), 20)
+    a, room = np.tanh(x[:, 0] * x[:, 1] + x[:, 4]), rng.uniform(0.2, 1.0, 120)
+    samples = Samples((x,), a[:, None], room[:, None], day, (np.arange(2),))
+    for score in cross_validate(samples, FAMILIES["poly"], 3, 0):
+        total = 0.0
+        for train, test in day_folds(day, 3):
+            part = Samples((x[train],), a[train, None], room[train, None], day[train], samples.own)
+            answer = np.clip(fit(part, score.setting, 0)[0].predict(x[test]), -1, 1)
+            total += (((answer - a[test]) * room[test]) ** 2).sum()
+        assert score.rms_mvar == pytest.approx(np.sqrt(total / 120), rel=1e-9)
+
+
 def test_the_best_setting_is_chosen_and_processes_change_nothing(case):
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, size=(400, 3))

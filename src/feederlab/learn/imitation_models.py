@@ -211,9 +211,16 @@ class _Fold:
         train, test = self.train, self.test
         q, room = self.a[test] * self.room_mvar[test], self.room_mvar[test]
         mean = (self.a * self.room_mvar)[train].mean()
-        sums = []
+        sums, powers = [], dict[int, tuple[FloatArray, FloatArray]]()  # degree -> transformed, for every alpha
         for setting in self.settings:
-            fitted = _Fit(self.x[train], self.a[train], self.room_mvar[train], self.own, setting, self.seed)()
-            answer = np.clip(fitted.predict(self.x[test]), -1.0, 1.0)
+            seen, unseen, bare = self.x[train], self.x[test], setting
+            if setting.degree > 1:
+                if setting.degree not in powers:
+                    made, _ = setting.build(self.x.shape[1], self.own, self.seed)
+                    powers[setting.degree] = made[:-1].fit_transform(seen), made[:-1].transform(unseen)
+                seen, unseen = powers[setting.degree]
+                bare = Setting("linear", 1, setting.alpha)  # what comes is standardised already
+            fitted = _Fit(seen, self.a[train], self.room_mvar[train], self.own, bare, self.seed)()
+            answer = np.clip(fitted.predict(unseen), -1.0, 1.0)
             sums.append(((answer * room - q) ** 2).sum())
         return np.array([*sums, ((q - mean) ** 2).sum()])
