@@ -28,7 +28,7 @@ from feederlab.models.scenario import Scenario
 from feederlab.simulate import simulate
 from feederlab.testing import example_scenario
 
-TEACHER = "opf:method=sqp"
+TEACHER = "opf:method=sqp,max_time_s=100"  # on a busy machine, too, one answer
 OWN = np.arange(2)
 QUICK = {"teacher": TEACHER, "days": 6, "holdout": 2, "folds": 3, "jobs": 1}
 
