@@ -39,7 +39,7 @@ def test_the_central_environment_is_the_closed_loop() -> None:
         assert reward == pytest.approx(expected[t], abs=1e-7)
         inside.append(info["in_band"])
         assert (ended, over) == (False, t == 95)
-    assert env.flows == 2 * 96  # one for each step, one for each step at rest
+    assert env.flows == 96  # one for each step
     units = smart_meter_scenario(3).feeder.storages.bus
     mine = lived.vm[:, np.isin(smart_meter_scenario(3).feeder.bus_index, units)]
     assert inside == ((mine >= 0.95) & (mine <= 1.05)).all(axis=1).tolist()
@@ -86,9 +86,10 @@ def lived(vm: FloatArray) -> Lived:
 def test_a_score_by_hand() -> None:
     vm = np.ones((4, 19))
     vm[0, 7], vm[1, 3], vm[2, 5], vm[3, 5] = 0.94, 1.07, 1.05 + 1e-7, 0.95
-    vm[1, 4] = 0.949
+    vm[1, 4] = 0.949  # nodes without a unit
     found = Score.of(3, lived(vm), RelaxedReward(), BAND)
     assert (found.steps, found.below, found.above, found.out_of_band) == (4, 2, 1, 2)
+    assert found.own == 0
     assert (found.lowest, found.highest, found.worst) == pytest.approx((0.94, 1.07, 0.02))
     assert found.use_mwh == pytest.approx(4 * 3 * 0.03 * 0.25)
     nodes = [

@@ -14,7 +14,7 @@ from feederlab.learn.smart_meter.accuracy import LABELS, PERSISTENCE
 from feederlab.learn.smart_meter.reward import RelaxedReward
 from feederlab.models.arrays import FloatArray
 from feederlab.papers.smart_meter_case import AGENTS
-from feederlab.papers.smart_meter_work import Lived, reward_of
+from feederlab.papers.smart_meter_work import Lived, reward_of, units_at
 
 TOLERANCE = 1e-6  # p.u.: below this a voltage outside the band is rounding
 STEP_H = 0.25
@@ -24,8 +24,9 @@ STEP_H = 0.25
 class Score:
     """What a controller did on all unseen days.
 
-    lowest, highest : voltage of any node (p.u.).  below, above, out_of_band : steps in which a node is out of band.
-    worst : largest excursion (p.u.).  use_mwh : energy that storage took and gave.
+    lowest, highest : voltage of any node (p.u.).  below, above, out_of_band : steps in which a node is out of band;
+    own : in which one with a unit is.  worst : largest excursion (p.u.).
+    use_mwh : energy that storage took and gave.
     reward : (28) at the true voltages, all units, mean of a step.  step_s : time of a step, decision and power flows.
     """
 
@@ -35,6 +36,7 @@ class Score:
     below: int
     above: int
     out_of_band: int
+    own: int
     worst: float
     use_mwh: float
     reward: float
@@ -44,10 +46,12 @@ class Score:
     def of(cls, agents: int, lived: Lived, reward: RelaxedReward, band: tuple[float, float]) -> Score:
         """Return the score of a run."""
         low, high = lived.vm.min(axis=1), lived.vm.max(axis=1)
+        mine = lived.vm[:, units_at(agents)]
+        own = (mine.min(axis=1) < band[0] - TOLERANCE) | (mine.max(axis=1) > band[1] + TOLERANCE)
         below, above = low < band[0] - TOLERANCE, high > band[1] + TOLERANCE
         return cls(
             len(low), float(low.min()), float(high.max()),
-            int(below.sum()), int(above.sum()), int((below | above).sum()),
+            int(below.sum()), int(above.sum()), int((below | above).sum()), int(own.sum()),
             max(float((band[0] - low).max()), float((high - band[1]).max()), 0.0),
             float(np.abs(lived.storage_p_mw).sum() * STEP_H), float(reward_of(agents, lived, reward, band).mean()),
             lived.seconds / len(low),
@@ -146,6 +150,7 @@ def _line(runs: Sequence[Score]) -> dict[str, Any]:
     return {
         "lowest p.u.": min(run.lowest for run in runs), "highest p.u.": max(run.highest for run in runs),
         "steps below": _mean([run.below for run in runs]), "steps above": _mean([run.above for run in runs]),
+        "out at units' nodes": _mean([run.own for run in runs]),
         "worst miss p.u.": max(run.worst for run in runs), "storage use MWh": _mean([run.use_mwh for run in runs]),
         "reward per step": _mean([run.reward for run in runs]),
         "ms per step": 1e3 * _mean([run.step_s for run in runs]), "seeds": len(runs),

@@ -26,8 +26,7 @@ from feederlab.learn.smart_meter.lesson import AgentSettings, Lesson
 from feederlab.learn.smart_meter.recording import record
 from feederlab.learn.smart_meter.reward import RelaxedReward
 from feederlab.learn.voltage_polynomial import fit_polynomial
-from feederlab.models.arrays import FloatArray
-from feederlab.models.scenario import Scenario
+from feederlab.models.arrays import FloatArray, IntArray
 from feederlab.papers.reproduction import How
 from feederlab.papers.smart_meter_case import bus_of, smart_meter_scenario
 from feederlab.simulate import simulate
@@ -212,12 +211,16 @@ class Race:
 
 def reward_of(agents: int, lived: Lived, reward: RelaxedReward, band: tuple[float, float]) -> FloatArray:
     """Return (T,) the units' rewards (28) at the true voltages, summed."""
-    scenario: Scenario = smart_meter_scenario(agents)
-    units = scenario.feeder.storages
-    at = [int(np.flatnonzero(scenario.feeder.bus_index == bus)[0]) for bus in units.bus]
+    units = smart_meter_scenario(agents).feeder.storages
     share = lived.storage_p_mw / np.where(lived.storage_p_mw > 0, units.p_max_mw, -units.p_min_mw)
-    found: FloatArray = reward(lived.vm[:, at], share, *band).sum(axis=1)
+    found: FloatArray = reward(lived.vm[:, units_at(agents)], share, *band).sum(axis=1)
     return found
+
+
+def units_at(agents: int) -> IntArray:
+    """Return the columns of `Lived.vm` at which storage units stand, in their order."""
+    feeder = smart_meter_scenario(agents).feeder
+    return np.array([int(np.flatnonzero(feeder.bus_index == bus)[0]) for bus in feeder.storages.bus])
 
 
 def gap_between(test: Days) -> tuple[pd.Timestamp, int]:

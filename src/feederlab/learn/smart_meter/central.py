@@ -30,8 +30,9 @@ class CentralEnv(gym.Env):  # type: ignore[misc]
     q = 0.
 
     Observation: the state (26) of every unit, one after another (`sight.ENTRIES`); V~ is the voltage with all units at
-    rest.  Action: (units,) shares of the rates, charging positive.  Reward: the sum of the units' rewards (28) at the
-    true voltages.  ``info``: ``in_band`` (1 or 0, the units' nodes), ``use_mwh``.
+    rest, which no action changes: it is computed once for all, by the default engine.  Action: (units,) shares of the
+    rates, charging positive.  Reward: the sum of the units' rewards (28) at the true voltages.  ``info``: ``in_band``
+    (1 or 0, the units' nodes), ``use_mwh``.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class CentralEnv(gym.Env):  # type: ignore[misc]
     reward
         The reward of one unit.
     flow
-        Name of the power-flow engine.
+        Name of the power-flow engine that gives the voltages of the steps.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
@@ -69,7 +70,7 @@ class CentralEnv(gym.Env):  # type: ignore[misc]
         self._series: dict[pd.Timestamp, Series] = {}
         self._injection: dict[pd.Timestamp, ComplexArray] = {}
         self._net: dict[pd.Timestamp, FloatArray] = {}
-        self._rest: dict[tuple[pd.Timestamp, int], FloatArray] = {}
+        self._rest: dict[pd.Timestamp, FloatArray] = {}
         for day in self.days:
             self._take(day)
         demand = np.vstack([self._net[day] for day in self.days])
@@ -128,10 +129,7 @@ class CentralEnv(gym.Env):  # type: ignore[misc]
         return np.concatenate([sight.read(m.state(b, p, v)) for sight, b, m, p, v in each])
 
     def _at_rest(self, t: int) -> FloatArray:
-        key = (self._day, t)
-        if key not in self._rest:
-            self._rest[key] = self._solve(t, np.zeros(len(self.batteries)))
-        return self._rest[key]
+        return np.asarray(self._rest[self._day][t])
 
     def _solve(self, t: int, p_mw: FloatArray) -> FloatArray:
         """Return the (units,) voltages; 0 where there is no solution, which is out of any band."""
@@ -142,10 +140,12 @@ class CentralEnv(gym.Env):  # type: ignore[misc]
         return np.nan_to_num(solved.vm[self._node], nan=0.0)
 
     def _take(self, day: pd.Timestamp) -> None:
-        """Read a day's profiles: the injection of everything but the units, and the demand at their nodes."""
+        """Read a day's profiles: injection of everything but the units, demand at their nodes, voltages at rest."""
         series, inverters = self.scenario.days(day).series(), self.scenario.feeder.inverters
         injection, on = -series.load_mva, inverters.node >= 0
         given = np.minimum(series.p_available_mw, inverters.s_mva)
         np.add.at(injection.T, inverters.node[on], given.T[on])
         self._series[day], self._injection[day] = series, injection
         self._net[day] = -injection.real[:, self._node]
+        solved = engine(self.scenario.feeder).solve_batch(injection, slack_vm=series.slack_vm)
+        self._rest[day] = np.nan_to_num(solved.vm[:, self._node], nan=0.0)
