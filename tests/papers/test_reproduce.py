@@ -17,7 +17,7 @@ def test_list(run: Run) -> None:
     assert code == 0
     assert "mapdn-classical" in out
     listed = json.loads(run("reproduce", "--list", "--json")[1])
-    assert set(listed) == {"mapdn-classical", "opf-baselines", "two-timescale"}
+    assert set(listed) == {"mapdn-classical", "opf-baselines", "smart-meter", "two-timescale"}
 
 
 @pytest.mark.parametrize(
