@@ -216,8 +216,8 @@ def note(found: Mapping[Any, Score]) -> str:
         f"chosen, {TEST} test days, all disjoint. Mean ± standard deviation over the seeds. Rewards: {rewards}; the "
         "last has P1's bound 0.8, discount 0.99 and episodes of 240 steps. Filtered: in `safety_filter`; of the "
         f"{int(possible.sum())} steps that opf keeps in band, {missed} were missed, {count} trainings together. "
-        f"Lowest seed: {lowest}. The rewards' weights were chosen with these test days in sight, on the first two seeds. "
-        "P1's own best learner keeps 97.0 % (on its own data)."
+        f"Lowest seed: {lowest}. The rewards' weights were chosen with these test days in sight, on the first two "
+        "seeds. P1's own best learner keeps 97.0 % (on its own data)."
     )
 
 
