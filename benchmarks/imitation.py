@@ -31,7 +31,6 @@ STUDY: dict[str, dict[str, Any]] = {
     "margin 0.01 p.u.": {"margin": 0.01},
     "reads present q": {"present_q": True},
     "reads present q, no round of its own": {"present_q": True, "rounds": 0},
-    "five days": {"days": 5},
 }
 HEADER = ["in band %", "worst p.u.", "losses MW", "kept from droop %", "kept from none %"]
 CROSS = ["setting", "cv: losses + penalty MW", "cv: error of q, MVAr rms"]
