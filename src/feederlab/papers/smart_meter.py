@@ -288,8 +288,8 @@ def _notes(study: SmartMeter, race: Mapping[str, float], test: Days, train: Days
         "The paper shows a figure for one profile that is lost.",
         "PPO with one copy of the environment and one thread, one training after another in one process: "
         f"{1e3 * race['local']:.1f} ms per step on a household's own estimate, {1e3 * race['engine']:.1f} ms on the "
-        f"grid with our power flow, {1e3 * race['pandapower']:.1f} ms with pandapower.runpp (fewer steps); one flow in a "
-        "step. "
+        f"grid with our power flow, {1e3 * race['pandapower']:.1f} ms with pandapower.runpp (fewer steps); one flow "
+        "in a step. "
         f"Against pandapower a household takes {each:.2f} of the central time if all learn side by side, and the three "
         f"take {3 * each:.2f} one after another. Against our power flow these are {fast:.2f} and {3 * fast:.2f}: what "
         "local training spares is then not time, but the grid model and everyone's data. To it comes the voltage "
