@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo browser test test-all lint bench clean
+.PHONY: setup demo browser test test-all coverage lint bench clean
 
 setup: .venv/.ready
 
@@ -25,10 +25,13 @@ browser: setup
 	tools/browser.sh
 
 test: lint browser
-	$(BIN)/pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n 2 -m "not slow"
 
 test-all: lint browser
-	$(BIN)/pytest -n 2 --cov
+	$(BIN)/pytest -n 2
+
+coverage: browser
+	$(BIN)/pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered
 
 bench: setup
 	$(BIN)/python -m benchmarks.speed --write

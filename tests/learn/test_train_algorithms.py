@@ -348,11 +348,15 @@ def test_a_training_that_diverges_says_so(algorithm, tmp_path, monkeypatch):
         train(algorithm, None, tmp_path / "out", env=TRACKING, steps=64, settings=settings)
 
 
-def test_a_finished_training_whose_policy_is_gone_says_so(tmp_path):
+def test_the_policy_of_a_resumed_training_is_that_of_its_checkpoint(tmp_path):
+    """A file that is gone comes back, and one of an evaluation after the checkpoint goes."""
     more = {"env": TRACKING, "steps": 16, "settings": PpoSettings(rollout=8, batch=8)}
-    train("ppo", None, tmp_path / "out", **more).policy.unlink()
-    with pytest.raises(ResultFileError, match=r"policy\.safetensors is gone"):
-        train("ppo", None, tmp_path / "out", **more, resume=True)
+    policy = train("ppo", None, tmp_path / "out", **more).policy
+    best = policy.read_bytes()
+    policy.unlink()
+    assert train("ppo", None, tmp_path / "out", **more, resume=True).policy.read_bytes() == best
+    policy.write_bytes(train("ppo", None, tmp_path / "other", **more, seed=1).policy.read_bytes())
+    assert train("ppo", None, tmp_path / "out", **more, resume=True).policy.read_bytes() == best
 
 
 def test_a_score_that_is_no_number_is_never_the_best(tmp_path, monkeypatch):

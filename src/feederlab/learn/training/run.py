@@ -6,6 +6,7 @@ import math
 import random
 import shutil
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -114,6 +115,9 @@ class Run:
         elif there and (kept := self.checkpoints.read(self.model, self.copies)) is not None:
             self.rows, self.rewards, self._resumed = kept["curve"], kept["rewards"], True
             self._spent = float(kept.get("seconds", 0.0))
+            if (best := kept.get("policy")) is not None:  # the file's own evaluation may be yet to be made again
+                with atomic.whole(self.folder / POLICY) as scratch:
+                    scratch.write_bytes(b64decode(best))
         answer.write(self.folder, RECORD, self.about)
 
     def learn(self) -> Training:
@@ -130,8 +134,6 @@ class Run:
                 if not self.rows or self.rows[-1]["step"] != model.num_timesteps:
                     self.evaluate()
             self.save()
-        if not (self.folder / POLICY).is_file():
-            raise ResultFileError(f"{self.folder / POLICY} is gone, and no later step will write it: give --overwrite")
         curve = pd.DataFrame(self.rows)
         self._write_curve()
         return Training(self.folder, self.folder / POLICY, curve)
@@ -154,7 +156,9 @@ class Run:
 
     def save(self) -> Path:
         """Write a checkpoint."""
-        beside: dict[str, Any] = {"curve": self.rows, "rewards": self.rewards}
+        best = self.folder / POLICY
+        policy = b64encode(best.read_bytes()).decode() if best.is_file() else None
+        beside: dict[str, Any] = {"curve": self.rows, "rewards": self.rewards, "policy": policy}
         if self.plan.minutes is not None:  # else two equal trainings would differ in this file
             beside["seconds"] = self.seconds
         return self.checkpoints.write(self.model, self.copies, beside)
