@@ -311,6 +311,9 @@ def test_a_policy_that_does_not_fit_is_refused(scenario, buses, taught, tmp_path
     task = scenario.task()
     with pytest.raises(InputError, match="policies=FOLDER"):
         SmartMeterAgents().prepare(task)
+    for anywhere in (task, smart_meter_scenario(0).task()):  # without storage, too
+        with pytest.raises(ResultFileError, match="there is no such folder"):
+            SmartMeterAgents(str(tmp_path / "none")).prepare(anywhere)
     with pytest.raises(InputError, match="no policy for the storage at bus"):
         SmartMeterAgents(str(folder)).prepare(smart_meter_scenario(6).task())
     other = smart_meter_scenario(0).with_devices(storages=dict.fromkeys(buses, (0.05, 3.0)))

@@ -19,7 +19,7 @@ from feederlab.controllers.base import (
     Setpoints,
     State,
 )
-from feederlab.errors import InputError
+from feederlab.errors import InputError, ResultFileError
 from feederlab.learn.smart_meter.agents import household_folder
 from feederlab.learn.smart_meter.household import POLICY, Household
 from feederlab.learn.smart_meter.known import Known
@@ -62,7 +62,7 @@ class SmartMeterAgents(Controller):
         Raises
         ------
         ResultFileError
-            If one is damaged.
+            If there is no such folder, or a policy is damaged.
         InputError
             If no folder is named, a unit has no policy in it, or one was taught for another unit or step.
         """
@@ -70,6 +70,8 @@ class SmartMeterAgents(Controller):
             raise InputError(
                 "smart_meter needs policies=FOLDER, in which train_agents has put a household for each unit"
             )
+        if not Path(self.policies).is_dir():
+            raise ResultFileError(f"cannot read the policies {self.policies}: there is no such folder")
         agents: list[_Agent | None] = []
         for row, (bus, node) in enumerate(zip(task.storages.bus.tolist(), task.storages.node.tolist(), strict=True)):
             folder = household_folder(self.policies, bus)
