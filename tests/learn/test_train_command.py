@@ -170,15 +170,6 @@ def test_what_must_be_given(run, net, tmp_path):
     refused(run("train", "dqn", net), 2, "give --out", tmp_path)
 
 
-def test_without_the_extra_one_line_says_how_to_get_it(run, words, tmp_path, monkeypatch):
-    import sys
-
-    for name in [name for name in sys.modules if name.startswith("feederlab.learn")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    refused(run(*words, "--out", tmp_path / "out"), 7, "pip install 'feederlab[learn]'", tmp_path)
-
-
 def test_added_banks_are_switched_too(run, words, tmp_path):
     bus = int(toy_banks.scenario().feeder.bus_index[-1])
     more = ("--add", f"capacitor={bus}:0.01:2", "--steps", "4", "--out", tmp_path / "out")

@@ -22,22 +22,30 @@ if TYPE_CHECKING:
     from feederlab.learn.policies.sklearn_policy import SklearnPolicy
     from feederlab.learn.policies.view import View
     from feederlab.learn.policy import Policy
+    from feederlab.learn.rewards import Reward
     from feederlab.learn.settings import DqnSettings, PpoSettings, SacSettings, Td3Settings
+    from feederlab.learn.smart_meter.env import SmartMeterEnv
     from feederlab.learn.train import Stopped, Training, train_dqn
+    from feederlab.learn.volt_var.env import VoltVarEnv
+    from feederlab.learn.volt_var.sb3 import VoltVarVecEnv
+    from feederlab.learn.volt_var.vector import VoltVarVectorEnv
 
 _HOMES = {
     "Actor": "policies.actor", "ActorPolicy": "policies.actor", "CallablePolicy": "policies.callable",
     "SB3Policy": "policies.sb3", "View": "policies.view", "save_policy": "policies.saving",
     "EstimatorPolicy": "policies.estimators", "SklearnPolicy": "policies.sklearn_policy",
     "Imitation": "imitation", "train_imitation": "imitation",
+    "VoltVarEnv": "volt_var.env", "VoltVarVecEnv": "volt_var.sb3", "VoltVarVectorEnv": "volt_var.vector",
+    "SmartMeterEnv": "smart_meter.env", "Reward": "rewards",
     "CapacitorsEnv": "capacitors", "Dqn": "dqn", "Policy": "policy", "DqnSettings": "settings",
     "PpoSettings": "settings", "SacSettings": "settings", "Td3Settings": "settings", "Stopped": "train",
     "Training": "train", "train_dqn": "train",
 }  # fmt: skip
 __all__ = [
     "Actor", "ActorPolicy", "CallablePolicy", "CapacitorsEnv", "Dqn", "DqnSettings", "EstimatorPolicy", "Imitation",
-    "Policy", "PpoSettings", "SB3Policy", "SacSettings", "SklearnPolicy", "Stopped", "Td3Settings", "Training",
-    "View", "save_policy", "train_dqn", "train_imitation",
+    "Policy", "PpoSettings", "Reward", "SB3Policy", "SacSettings", "SklearnPolicy", "SmartMeterEnv", "Stopped",
+    "Td3Settings", "Training", "View", "VoltVarEnv", "VoltVarVecEnv", "VoltVarVectorEnv", "save_policy", "train_dqn",
+    "train_imitation",
 ]  # fmt: skip
 
 if find_spec("gymnasium") is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from feederlab.atomic import whole, write_text
-from feederlab.errors import ResultFileError
+from feederlab.errors import FeederlabError, ResultFileError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from feederlab.controllers.base import Controller
     from feederlab.models.scenario import Scenario
     from feederlab.simulate import RunOptions
+    from feederlab.work import Piece
 
 _KIND = "feederlab reproduction"
 _FORMAT = 1
@@ -173,12 +174,40 @@ class How:
             progress=None if tell is None else lambda what, steps, of: tell(name, steps, total),
         )  # fmt: skip
 
+    def do(self, what: str, pieces: Sequence[Piece], total: int | None = None) -> list[Any]:
+        """Return the answers of all pieces, in their order.
+
+        total : the steps of all pieces together, of which they tell; None: each piece is one step.
+
+        Raises
+        ------
+        FeederlabError
+            If a piece broke: then no row would say what it seems to.
+        """
+        from feederlab.work import Refusal, work
+
+        tell = self.progress or (lambda name, count, of: None)
+        inside = total is not None and (self.jobs == 1 or len(pieces) == 1)
+        most = len(pieces) if total is None else total
+        answers: dict[int, Any] = {}
+        for k, answer in work(pieces, jobs=self.jobs, steps=(lambda k, n: tell(what, n, most)) if inside else None):
+            if isinstance(answer, Refusal):
+                raise FeederlabError(f"{what}: {answer.reason}\n{answer.details}".rstrip())
+            if not inside:
+                tell(what, most // len(pieces), most)
+            answers[k] = answer
+        return [answers[k] for k in range(len(pieces))]
+
 
 class Reproduction(ABC):
-    """A published study; its fields are its settings, with the paper's own as defaults."""
+    """A published study; its fields are its settings, with the paper's own as defaults.
+
+    modules : of the extra ``feederlab[learn]``, without which nothing is begun.
+    """
 
     name: ClassVar[str]
     citation: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def compute(self, how: How) -> Reproduced:
@@ -196,8 +225,14 @@ class Reproduction(ABC):
         ------
         ResultFileError
             If the folder holds something else.
+        MissingExtraError
+            If what it learns with is not installed.
         """
         how = how or How()
+        if self.modules:
+            from feederlab.learn.extra import need
+
+            need(*self.modules)
         if how.out is not None:
             self._claim(how.out, overwrite=how.overwrite)
         found = self.compute(how)

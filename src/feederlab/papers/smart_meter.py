@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from feederlab.errors import InputError
+from feederlab.errors import FeederlabError, InputError
 from feederlab.papers.reproduction import How, Reproduced, Reproduction, Row
 from feederlab.papers.smart_meter_case import AGENTS, BAND
 
@@ -48,6 +48,7 @@ class SmartMeter(Reproduction):
         "Liu, Giraldo, Palensky, Vergara, Distributed reinforcement learning using local smart meter data for voltage "
         "regulation in distribution networks"
     )
+    modules: ClassVar[tuple[str, ...]] = ("torch", "stable_baselines3", "gymnasium", "safetensors")
     days: int | None = None
     train: int | None = None
     seeds: int | None = None
@@ -119,11 +120,11 @@ def _errors(study: SmartMeter, train: Days, test: Days, how: How) -> pd.DataFram
     """Return a row for each node, behaviour of the storage, stage and seed (`EstimationError`)."""
     from dataclasses import asdict
 
-    from feederlab.papers.smart_meter_work import Errors, do
+    from feederlab.papers.smart_meter_work import Errors
 
     nodes = (FIGURE_NODE,) if study.quick else (FIGURE_NODE, *AGENTS[3])
     pieces = [Errors(3, (node,), train, test, seed) for node in nodes for seed in study._seeds]
-    answers = do("estimation", pieces, how, len(pieces))
+    answers = how.do("estimation", pieces)
     return pd.DataFrame([asdict(row) for part in answers for row in part])
 
 
@@ -132,17 +133,17 @@ def _teach(study: SmartMeter, train: Days, base: Path, how: How) -> dict[tuple[i
 
     Raises
     ------
-    RuntimeError
+    FeederlabError
         If an agent was lost: then no row says what it seems to.
     """
     from feederlab.learn.smart_meter.agents import Lost, train_agents
     from feederlab.learn.smart_meter.lesson import Lesson
     from feederlab.papers.smart_meter_case import bus_of, smart_meter_scenario
-    from feederlab.papers.smart_meter_work import Recorded, do, folders, left
+    from feederlab.papers.smart_meter_work import Recorded, folders, left
 
     keys = [(agents, seed, node) for agents in AGENTS for seed in study._seeds for node in AGENTS[agents]]
     pieces = [Recorded(agents, node, train, seed) for agents, seed, node in keys]
-    histories = do("histories", pieces, how, len(pieces))
+    histories = how.do("histories", pieces)
     lessons: dict[tuple[int, int], dict[int, Lesson]] = {}
     for (agents, seed, node), history in zip(keys, histories, strict=True):
         bus = bus_of(smart_meter_scenario(agents), node)
@@ -160,7 +161,7 @@ def _teach(study: SmartMeter, train: Days, base: Path, how: How) -> dict[tuple[i
         answers = train_agents(rest, folder, jobs=how.jobs, progress=tell) if rest else {}
         for bus, answer in answers.items():
             if isinstance(answer, Lost):
-                raise RuntimeError(f"the agent at bus {bus} of {agents} was lost: {answer.reason}")
+                raise FeederlabError(f"the agent at bus {bus} of {agents} was lost: {answer.reason}")
             done[bus] = answer
         found[agents, seed] = done
     return found
@@ -168,29 +169,29 @@ def _teach(study: SmartMeter, train: Days, base: Path, how: How) -> dict[tuple[i
 
 def _compare_training(study: SmartMeter, train: Days, test: Days, how: How) -> tuple[dict[str, float], list[Any]]:
     """Return seconds per step of every way to train, and the central trainings."""
-    from feederlab.papers.smart_meter_work import Central, Race, Recorded, do
+    from feederlab.papers.smart_meter_work import Central, Race, Recorded
 
     history = Recorded(3, AGENTS[3][-1], train, study.seed)()
     steps, slow = (128, 128) if study.quick else (4096, 1024)
     race = Race(3, history, train, study.settings_of_agents, steps, slow)
-    timed: dict[str, float] = do("training times", [race], replace(how, jobs=1), 1)[0]
+    timed: dict[str, float] = replace(how, jobs=1).do("training times", [race])[0]
     pieces = [Central(3, train, test, study.settings_of_agents, seed) for seed in study._seeds]
-    return timed, do("central training", pieces, how, len(pieces))
+    return timed, how.do("central training", pieces)
 
 
 def _live(study: SmartMeter, base: Path, test: Days, how: How) -> dict[tuple[int, str, int], Score]:
     """Return (agents, row, seed) -> what it did on the unseen days."""
     from feederlab.controllers.registry import create
     from feederlab.papers.smart_meter_scores import Score
-    from feederlab.papers.smart_meter_work import ClosedLoop, Polynomials, controllers, do, folders, gap_between
+    from feederlab.papers.smart_meter_work import ClosedLoop, Polynomials, controllers, folders, gap_between
 
     start, length = gap_between(test)
     cases = [(agents, seed) for agents in AGENTS for seed in study._seeds]
-    files = do("polynomials", [
+    files = how.do("polynomials", [
         Polynomials(agents, str(folders(base, agents, seed)), start, 4 if study.quick else length,
                     2 if study.quick else 4, str(base / f"polynomials-{agents}-{seed}.json"))
         for agents, seed in cases
-    ], how, len(cases))  # fmt: skip
+    ])  # fmt: skip
     keys, pieces = [], []
     for agents in AGENTS:
         for name, spec in ((NONE, "none"), (OPF, "foresight:objective=storage_use,terminal=free,storage_q=false")):
@@ -200,7 +201,7 @@ def _live(study: SmartMeter, base: Path, test: Days, how: How) -> dict[tuple[int
         for name, controller in controllers(str(folders(base, agents, seed)), file, study.betas).items():
             keys.append((agents, ALONE if name == "beta = 1" else name, seed))
             pieces.append(ClosedLoop(agents, controller, test))
-    lived = do("closed loop", pieces, how, len(pieces))
+    lived = how.do("closed loop", pieces)
     reward = study.settings_of_agents.reward
     return {key: Score.of(key[0], one, reward, BAND) for key, one in zip(keys, lived, strict=True)}
 

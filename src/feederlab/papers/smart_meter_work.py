@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,10 +27,9 @@ from feederlab.learn.smart_meter.recording import record
 from feederlab.learn.smart_meter.reward import RelaxedReward
 from feederlab.learn.voltage_polynomial import fit_polynomial
 from feederlab.models.arrays import FloatArray, IntArray
-from feederlab.papers.reproduction import How
 from feederlab.papers.smart_meter_case import bus_of, smart_meter_scenario
 from feederlab.simulate import simulate
-from feederlab.work import Piece, Refusal, Steps, work
+from feederlab.work import Steps
 
 Days = tuple[pd.Timestamp, ...]
 
@@ -241,21 +240,6 @@ def left(folder: Path, bus: int, lesson: Lesson) -> Taught | None:
         return Taught(here, json.loads((here / "log.json").read_text(encoding="utf-8")), math.nan)
     except (OSError, ValueError, ResultFileError):
         return None
-
-
-def do(what: str, pieces: Sequence[Piece], how: How, total: int) -> list[Any]:
-    """Return the answers of all pieces, in their order; one that broke stops the reproduction.
-
-    total : steps of all pieces together, of which progress is told.
-    """
-    tell = how.progress or (lambda name, count, of: None)
-    answers: dict[int, Any] = {}
-    for k, answer in work(pieces, jobs=how.jobs):
-        if isinstance(answer, Refusal):
-            raise RuntimeError(f"{what}: {answer.reason}\n{answer.details}")
-        tell(what, total // max(len(pieces), 1), total)
-        answers[k] = answer
-    return [answers[k] for k in range(len(pieces))]
 
 
 def folders(base: Path, agents: int, seed: int) -> Path:

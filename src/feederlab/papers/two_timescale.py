@@ -56,6 +56,7 @@ class TwoTimescale(Reproduction):
         "Yang, Wang, Sadeghi, Giannakis, Sun, Two-timescale voltage control in distribution grids using deep "
         "reinforcement learning, IEEE Trans. Smart Grid 11(3) 2313, 2020"
     )
+    modules: ClassVar[tuple[str, ...]] = ("torch", "stable_baselines3", "gymnasium", "safetensors")
     days: int | None = None
     seeds: int | None = None
     steps: int | None = None
@@ -107,8 +108,8 @@ class TwoTimescale(Reproduction):
         costs = scores.costs(actions, rules)
         sunny = int(np.argmin([day.load_mva.real.sum() for day in test]))
         shown = {DQN: actions[0, sunny], LAG: test[sunny].enumerated, BEST: _held(scores.best, test[sunny])}
-        relaxed = pieces.do(
-            "relaxations", [pieces.Relaxed(self.seed, test[sunny], {name: shown[name] for name in (DQN, BEST)})], how,
+        relaxed = how.do(
+            "relaxations", [pieces.Relaxed(self.seed, test[sunny], {name: shown[name] for name in (DQN, BEST)})],
             len(test[sunny].mean),
         )[0]  # fmt: skip
         fast = _fast_table(test[sunny], shown, relaxed)
@@ -134,11 +135,11 @@ class TwoTimescale(Reproduction):
 
 def _tables(study: TwoTimescale, days: tuple[list[pd.Timestamp], ...], how: How) -> list[list[DayCosts]]:
     """Return the tables of the test, validation and training days."""
-    from feederlab.papers.two_timescale_work import Tables, do
+    from feederlab.papers.two_timescale_work import Tables
 
     every = [day for group in days for day in group]
     parts = [tuple(every[k : k + 6]) for k in range(0, len(every), 6)]
-    found = [one for part in do("tables", [Tables(study.seed, p) for p in parts], how, len(every)) for one in part]
+    found = [one for part in how.do("tables", [Tables(study.seed, p) for p in parts], len(every)) for one in part]
     ends = np.cumsum([0, *map(len, days)])
     return [found[a:b] for a, b in pairwise(ends)]
 
@@ -150,7 +151,6 @@ def _teach(
     """Return the trainings, and the test days as they see them."""
     from feederlab.learn.settings import DqnSettings
     from feederlab.papers.two_timescale_training import Lessons, Training
-    from feederlab.papers.two_timescale_work import do
 
     learn = Lessons.of(layer.feeder, layer.actions, train)
     judge, unseen = (Lessons.of(layer.feeder, layer.actions, one, learn.observation) for one in (validation, test))
@@ -159,7 +159,7 @@ def _teach(
         Training(learn, judge, DqnSettings(), steps, study.seed + k, slot_s, test[0].slots)
         for k in range(study.sizes["seeds"])
     ]
-    return do("training", trainings, how, len(trainings) * steps), unseen
+    return how.do("training", trainings, len(trainings) * steps), unseen
 
 
 def _learned(taught: list[Taught], unseen: Lessons) -> IntArray:
@@ -178,13 +178,13 @@ def _closed_loops(
     study: TwoTimescale, test: list[DayCosts], best: IntArray, policy: Path, how: How
 ) -> dict[str, dict[int, Any]]:
     """Return row -> {test day: what the closed loop gave}: rules on all days, the others on the first."""
-    from feederlab.papers.two_timescale_work import RULES, ClosedLoop, do, slow_layers
+    from feederlab.papers.two_timescale_work import RULES, ClosedLoop, slow_layers
 
     cells = [(name, 0, slow) for name, slow in slow_layers(best, policy).items()]
     cells += [(name, k, slow) for name, slow in RULES.items() for k in range(len(test))]
     pieces = [ClosedLoop(study.seed, test[k].times[0], slow) for _, k, slow in cells]
     found: dict[str, dict[int, Any]] = {}
-    answers = do("closed loop", pieces, how, len(cells) * len(test[0].times))
+    answers = how.do("closed loop", pieces, len(cells) * len(test[0].times))
     for (name, k, _), one in zip(cells, answers, strict=True):
         found.setdefault(name, {})[k] = one
     return found

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,31 +21,12 @@ from feederlab.models.arrays import FloatArray, IntArray
 from feederlab.models.branchflow.relaxation import Relaxation
 from feederlab.models.operating_point import OperatingPoint
 from feederlab.models.scoring import voltage_deviation
-from feederlab.papers.reproduction import How
 from feederlab.papers.two_timescale_case import EVERY, p3_scenario
 from feederlab.papers.two_timescale_costs import OBJECTIVE, DayCosts, FastLayer, position
 from feederlab.simulate import RunOptions, simulate
-from feederlab.work import Piece, Refusal, Steps, work
+from feederlab.work import Steps
 
 LOSS_WEIGHT = 1e-3  # per MW: what the second relaxation pays for losses
-
-
-def do(what: str, pieces: Sequence[Piece], how: How, total: int) -> list[Any]:
-    """Return the answers of all pieces, in their order; one that broke stops the reproduction.
-
-    total : steps of all pieces together, of which progress is told.
-    """
-    tell = how.progress or (lambda name, count, of: None)
-    answers: dict[int, Any] = {}
-    inside = how.jobs == 1 or len(pieces) == 1
-    share = total // max(len(pieces), 1)
-    for k, answer in work(pieces, jobs=how.jobs, steps=(lambda k, n: tell(what, n, total)) if inside else None):
-        if isinstance(answer, Refusal):
-            raise RuntimeError(f"{what}: {answer.reason}\n{answer.details}")
-        if not inside:
-            tell(what, share, total)
-        answers[k] = answer
-    return [answers[k] for k in range(len(pieces))]
 
 
 @lru_cache(maxsize=1)
