@@ -29,6 +29,7 @@ from feederlab.result import Result
 from feederlab.simulate import simulate
 from feederlab.testing import check_controller, example_scenario
 from feederlab.testing.trials import measurements
+from hidden_modules import hiding
 
 SCOPES = {"global": GLOBAL, "zone": ZONE, "local": LOCAL}
 
@@ -98,16 +99,6 @@ def test_a_policy_acts_alike_in_a_fresh_process_without_any_learner(case, file):
     layout = ActorPolicy.load(file).layout_of(case.task())
     here = [ActorPolicy.load(file).act(layout.read(m)).tobytes().hex() for m in measurements(case, 0)]
     code = f"""
-import sys
-class Hiding:
-    def __init__(self, finder):
-        self.finder = finder
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-    def find_spec(self, name, path=None, target=None):
-        hidden = name.split(".")[0] in ("torch", "stable_baselines3", "gymnasium")
-        return None if hidden else self.finder.find_spec(name, path, target)
-sys.meta_path[:] = map(Hiding, sys.meta_path)
 from feederlab.controllers.registry import create
 from feederlab.learn import ActorPolicy
 from feederlab.simulate import simulate
@@ -119,7 +110,12 @@ for m in measurements(case, 0):
 run = simulate(case.window(case.start, 4), create("sb3:file={file}")).data
 print(run["q_mvar"].to_numpy().tobytes().hex())
 """
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", hiding("torch", "stable_baselines3", "gymnasium") + code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     run = simulate(case.window(case.start, 4), SB3Policy(file)).data
     assert answer.stdout.split() == [*here, run["q_mvar"].to_numpy().tobytes().hex()]
 

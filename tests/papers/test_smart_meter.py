@@ -122,7 +122,7 @@ def test_what_is_lost_against_central_training() -> None:
 
 
 def test_polynomials_are_fitted_on_no_test_day() -> None:
-    from feederlab.papers.two_timescale_case import days_of_the_year
+    from feederlab.papers.learnt import days_of_the_year
 
     for count in (1, 2, 12, 30):
         test = tuple(days_of_the_year(count, 20)[0])

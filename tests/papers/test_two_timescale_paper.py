@@ -23,9 +23,10 @@ from feederlab.learn.dqn import Dqn
 from feederlab.learn.observation import Observation
 from feederlab.learn.settings import DqnSettings
 from feederlab.papers import two_timescale_scores as scores
+from feederlab.papers.learnt import days_of_the_year
 from feederlab.papers.reproduction import Reproduced
 from feederlab.papers.two_timescale import TwoTimescale
-from feederlab.papers.two_timescale_case import EVERY, days_of_the_year, p3_scenario
+from feederlab.papers.two_timescale_case import EVERY, p3_scenario
 from feederlab.papers.two_timescale_costs import OBJECTIVE, DayCosts, FastLayer, boxed_least_squares, position
 from feederlab.papers.two_timescale_training import Lessons, TableEnv, Training, taken
 from feederlab.simulate import RunOptions, simulate

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from feederlab.errors import FeederlabError, InputError
-from feederlab.papers.reproduction import How, Reproduced, Reproduction, Row
+from feederlab.errors import FeederlabError
+from feederlab.papers.learnt import Learnt
+from feederlab.papers.reproduction import How, Reproduced, Row
 from feederlab.papers.smart_meter_case import AGENTS, BAND
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ NONE, ALONE, QP, EXACT, OPF = (
 
 
 @dataclass(frozen=True)
-class SmartMeter(Reproduction):
+class SmartMeter(Learnt):
     """Storage behind three and six meters of CIGRE's low-voltage benchmark: learn on some days, judge on others.
 
     days : unseen days, evenly spread over the year.  train : days of the meters' histories.
@@ -48,31 +49,8 @@ class SmartMeter(Reproduction):
         "Liu, Giraldo, Palensky, Vergara, Distributed reinforcement learning using local smart meter data for voltage "
         "regulation in distribution networks"
     )
-    modules: ClassVar[tuple[str, ...]] = ("torch", "stable_baselines3", "gymnasium", "safetensors")
-    days: int | None = None
-    train: int | None = None
-    seeds: int | None = None
-    steps: int | None = None
-    seed: int = 0
-    quick: bool = False
-
-    def __post_init__(self) -> None:
-        for key, value in self.sizes.items():
-            if value < 1:
-                raise InputError(f"{key} must be at least 1, not {value}")
-        if self.seed < 0:
-            raise InputError(f"seed must be at least 0, not {self.seed}")
-        from feederlab.papers.two_timescale_case import days_of_the_year
-
-        days_of_the_year(self.sizes["days"], self.sizes["train"])
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """What is computed: the settings, with defaults in place of those that are not given."""
-        least = {"days": 2, "train": 8, "seeds": 1, "steps": 2_048}
-        most = {"days": 12, "train": 30, "seeds": 2, "steps": 60_000}
-        default = least if self.quick else most
-        return {key: default[key] if getattr(self, key) is None else getattr(self, key) for key in default}
+    least: ClassVar[Mapping[str, int]] = {"days": 2, "train": 8, "seeds": 1, "steps": 2_048}
+    most: ClassVar[Mapping[str, int]] = {"days": 12, "train": 30, "seeds": 2, "steps": 60_000}
 
     @property
     def settings_of_agents(self) -> AgentSettings:
@@ -88,10 +66,9 @@ class SmartMeter(Reproduction):
 
     def compute(self, how: How) -> Reproduced:
         from feederlab.papers import smart_meter_scores as scores
-        from feederlab.papers.two_timescale_case import days_of_the_year
 
         began = time.perf_counter()
-        test, _, train = (tuple(some) for some in days_of_the_year(self.sizes["days"], self.sizes["train"]))
+        test, _, train = (tuple(some) for some in self.chosen_days())
         errors = _errors(self, train, test, how)
         with tempfile.TemporaryDirectory() as scratch:
             base = (Path(scratch) if how.out is None else how.out) / "policies"

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from feederlab.errors import InputError
 from feederlab.models.arrays import FloatArray, IntArray
-from feederlab.papers.reproduction import How, Reproduced, Reproduction, Row
+from feederlab.papers.learnt import Learnt
+from feederlab.papers.reproduction import How, Reproduced, Row
 from feederlab.papers.two_timescale_scores import (
     SCHEDULE,
     Scores,
@@ -43,7 +43,7 @@ TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True)
-class TwoTimescale(Reproduction):
+class TwoTimescale(Learnt):
     """A year of the 47-bus feeder in minutes: train on some days, judge on others.
 
     days : test days, evenly spread over the year.  seeds : trainings.  steps : intervals that each learns from.
@@ -56,39 +56,15 @@ class TwoTimescale(Reproduction):
         "Yang, Wang, Sadeghi, Giannakis, Sun, Two-timescale voltage control in distribution grids using deep "
         "reinforcement learning, IEEE Trans. Smart Grid 11(3) 2313, 2020"
     )
-    modules: ClassVar[tuple[str, ...]] = ("torch", "stable_baselines3", "gymnasium", "safetensors")
-    days: int | None = None
-    seeds: int | None = None
-    steps: int | None = None
-    train: int | None = None
-    seed: int = 0
-    quick: bool = False
-
-    def __post_init__(self) -> None:
-        for key, value in self.sizes.items():
-            if value < 1:
-                raise InputError(f"{key} must be at least 1, not {value}")
-        if self.seed < 0:
-            raise InputError(f"seed must be at least 0, not {self.seed}")
-        from feederlab.papers.two_timescale_case import days_of_the_year
-
-        days_of_the_year(self.sizes["days"], self.sizes["train"])
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """What is computed: the settings, with defaults in place of those that are not given."""
-        least = {"days": 3, "seeds": 2, "steps": 4_000, "train": 12}
-        most = {"days": 12, "seeds": 5, "steps": 30_000, "train": 60}
-        default = least if self.quick else most
-        return {key: default[key] if getattr(self, key) is None else getattr(self, key) for key in default}
+    least: ClassVar[Mapping[str, int]] = {"days": 3, "seeds": 2, "steps": 4_000, "train": 12}
+    most: ClassVar[Mapping[str, int]] = {"days": 12, "seeds": 5, "steps": 30_000, "train": 60}
 
     def compute(self, how: How) -> Reproduced:
         from feederlab.papers import two_timescale_work as pieces
-        from feederlab.papers.two_timescale_case import days_of_the_year
 
         began = time.perf_counter()
         exact_rows, exact_table = _exactness()
-        days = days_of_the_year(self.sizes["days"], self.sizes["train"])
+        days = self.chosen_days()
         test, validation, train = _tables(self, days, how)
         layer = pieces.fast_layer(self.seed)
         clock = time.perf_counter()
